@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: MIT
+// What one probe saw of one candidate. Data only: made by a probe, read by the
+// election, the metrics and the log.
+
+import type { Candidate } from '../candidates.js';
+
+/** The address that answered: the peer of the probe's own connection. */
+export interface ServerAddress {
+  /** Numeric: IPv4 dotted quad or IPv6 without brackets (a scope `%eth0` may follow). */
+  readonly address: string;
+  readonly port: number;
+}
+
+/** Why a probe has no answer. Label values of the metric; keep them stable. */
+export type ProbeFailureReason =
+  | 'dns' // the name could not be looked up
+  | 'refused' // connect(2) was refused
+  | 'unreachable' // no route, network or host down
+  | 'connect_timeout' // no connection or no log-in within CONNECT_TIMEOUT_MS
+  | 'query_timeout' // no answer to the query within QUERY_TIMEOUT_MS
+  | 'broken' // the connection was reset or closed
+  | 'tls' // the TLS handshake or the certificate check failed
+  | 'auth' // the server refused the log-in (28xxx, 3D000 ...)
+  | 'starting' // 57P03: starting up, shutting down, in crash recovery
+  | 'shutdown' // 57P01/57P02: the server ended the connection
+  | 'too_many' // 53300
+  | 'protocol' // what answered is not PostgreSQL, or its answer makes no sense
+  | 'error'; // any other SQL error
+
+/** What an answering server said. */
+export interface ServerState {
+  readonly inRecovery: boolean;
+  /** transaction_read_only = on: on a server out of recovery it is not a usable primary. */
+  readonly readOnly: boolean;
+  /** Timeline ID, >= 1. */
+  readonly timeline: number;
+  /** Database system identifier: unsigned 64 bit, as decimal text. */
+  readonly systemId: string;
+  /** Write position of a primary, replay position of a standby; null where unknown. */
+  readonly lsn: bigint | null;
+}
+
+interface ObservationBase {
+  readonly candidate: Candidate;
+  /** CLOCK_MONOTONIC milliseconds when the probe ended. */
+  readonly at: number;
+  /** How long the probe took, milliseconds. */
+  readonly tookMs: number;
+}
+
+export type Observation =
+  | (ObservationBase & { readonly kind: 'answered'; readonly address: ServerAddress; readonly state: ServerState })
+  | (ObservationBase & {
+      readonly kind: 'failed';
+      readonly reason: ProbeFailureReason;
+      /** One line for the log, without secrets. */
+      readonly detail: string;
+    });
