@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: MIT
+// What the native data plane counts, as one snapshot. Data only: filled by
+// src/dataplane.ts, read by the metrics, the status line and the watchdog.
+//
+// Counters (bigint) only ever grow, from 0 at the start of the process; each is
+// exact on its own. A snapshot is summed over workers that go on working
+// meanwhile, so two counters of one snapshot may be some microseconds apart.
+
+/** Clients that were answered with an error, or closed, before a backend served them. Label values; keep them stable. */
+export const REJECT_REASONS = [
+  'no_primary', // no server is proven primary
+  'connect_failed', // the proven primary could not be connected to
+  'startup', // the startup message was malformed, too long, or did not come in time
+  'resources', // no descriptor, pipe or memory left for it
+] as const;
+export type RejectReason = (typeof REJECT_REASONS)[number];
+
+/** Established sessions ended by the gateway's own decision. Label values; keep them stable. */
+export const CUT_REASONS = [
+  'demoted', // the session's server is proven to be no longer primary
+  'superseded', // another server is proven primary
+  'shutdown', // the gateway stops
+] as const;
+export type CutReason = (typeof CUT_REASONS)[number];
+
+/** Established sessions that ended by themselves, by who ended them first. Label values; keep them stable. */
+export const END_REASONS = [
+  'client_closed', // the client's FIN came first
+  'backend_closed', // the server's FIN came first
+  'client_reset', // the client's connection broke (RST, timeout)
+  'backend_reset', // the server's connection broke (RST, timeout)
+  'resources', // no pipe or memory to go on with
+] as const;
+export type EndReason = (typeof END_REASONS)[number];
+
+/** Why a connection of the data plane to a server was not made. Label values; keep them stable. */
+export const CONNECT_FAILURE_REASONS = [
+  'refused', // ECONNREFUSED
+  'timeout', // no answer within CONNECT_TIMEOUT_MS
+  'unreachable', // EHOSTUNREACH, ENETUNREACH, EHOSTDOWN ...
+  'other', // any other errno
+] as const;
+export type ConnectFailureReason = (typeof CONNECT_FAILURE_REASONS)[number];
+
+/** Upper bounds (inclusive, seconds) of the connect duration buckets; one more bucket, +Inf, follows them. */
+export const CONNECT_BUCKETS_SECONDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5] as const;
+
+/** Durations counted by the data plane. */
+export interface DurationCounts {
+  /**
+   * One count per bucket, NOT cumulative: [i] holds the durations in (bound i-1, bound i].
+   * Length is CONNECT_BUCKETS_SECONDS.length + 1; the last one is +Inf.
+   */
+  readonly buckets: readonly bigint[];
+  /** Sum of all durations, seconds. */
+  readonly sum: number;
+}
+
+/** One server slot. */
+export interface ServerStats {
+  /** The slot, 0..255: `Route.server`. */
+  readonly server: number;
+  /** Sessions on it now. */
+  readonly sessions: number;
+  /** Connections made. */
+  readonly connects: bigint;
+  readonly connectFailures: Readonly<Record<ConnectFailureReason, bigint>>;
+  /** How long the successful connects took. */
+  readonly connectSeconds: DurationCounts;
+}
+
+/** One worker thread; its place in `DataPlaneStats.workers` is its number. */
+export interface WorkerStats {
+  /** Sessions it holds now. */
+  readonly sessions: number;
+  /** How late its loop answered the last heartbeat, milliseconds. */
+  readonly loopLagMs: number;
+  /** Heartbeats answered since the start. */
+  readonly beat: bigint;
+}
+
+export interface DataPlaneStats {
+  /** Client connections accepted. */
+  readonly accepted: bigint;
+  /** Client connections held now. */
+  readonly active: number;
+  readonly bytesClientToBackend: bigint;
+  readonly bytesBackendToClient: bigint;
+  readonly rejected: Readonly<Record<RejectReason, bigint>>;
+  readonly cut: Readonly<Record<CutReason, bigint>>;
+  readonly ended: Readonly<Record<EndReason, bigint>>;
+  /** Times accepting was paused because descriptors or memory had run out. */
+  readonly acceptPauses: bigint;
+  /** The slots in use; slots that never had a route or a session may be left out. */
+  readonly servers: readonly ServerStats[];
+  readonly workers: readonly WorkerStats[];
+}
