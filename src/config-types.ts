@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: MIT
+// The effective configuration as the rest of the program sees it: every value
+// checked, every default filled in. Data only. `src/config.ts` makes it.
+
+import type { Candidate } from './candidates.js';
+import type { LogLevel } from './log.js';
+
+/**
+ * libpq's modes ("34.19. SSL Support" in the PostgreSQL manual) but `allow`,
+ * which is of no use to a prober.
+ */
+export const SSL_MODES = ['disable', 'prefer', 'require', 'verify-ca', 'verify-full'] as const;
+
+export type SslMode = (typeof SSL_MODES)[number];
+
+/** How a probe encrypts. The paths were readable files when the configuration was read. */
+export interface ProbeTls {
+  readonly mode: SslMode;
+  /**
+   * File of the trusted root certificates (PEM), or the word `system`: those of
+   * the operating system. Always set for the verify modes. As in libpq, a root
+   * certificate makes the chain be checked in every mode but `disable`.
+   */
+  readonly rootCert?: string;
+  /** Client certificate (PEM); set together with `key`. */
+  readonly cert?: string;
+  /** Private key of `cert` (PEM). */
+  readonly key?: string;
+}
+
+/** How candidates are probed. All of it may change while the gateway runs. */
+export interface ProbeConfig {
+  /** Undefined only where the operating system has no name for this user. */
+  readonly user: string | undefined;
+  /** Never printed, never logged. */
+  readonly password: string | undefined;
+  /** A readable password file (libpq's format); undefined if there is none. */
+  readonly passfile: string | undefined;
+  readonly database: string;
+  /** Bound of connecting and logging in. 1..600000 */
+  readonly connectTimeoutMs: number;
+  /** Bound of one query. 1..600000 */
+  readonly queryTimeoutMs: number;
+  /** The calm cadence. 50..3600000 */
+  readonly checkEveryMs: number;
+  readonly tls: ProbeTls;
+}
+
+export interface HostPort {
+  readonly host: string;
+  /** 0..65535; 0 = any free port. */
+  readonly port: number;
+}
+
+export interface Config {
+  /** 1..64, in the order of the configuration, no two alike. */
+  readonly candidates: readonly Candidate[];
+  /** Where clients connect, unless the service manager hands sockets over. */
+  readonly listen: HostPort;
+  /** Where /metrics, /healthz and /readyz are served. */
+  readonly metrics: HostPort;
+  readonly probe: ProbeConfig;
+  /** Threads of the data plane, 1..64. */
+  readonly workers: number;
+  readonly tcpKeepalive: boolean;
+  readonly logLevel: LogLevel;
+  /** The files read, in order. */
+  readonly sources: readonly string[];
+}

@@ -1,0 +1,2 @@
+// SPDX-License-Identifier: MIT
+export type { Config, HostPort, ProbeConfig, ProbeTls, SslMode } from './config-types.js';
