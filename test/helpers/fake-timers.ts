@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: MIT
+// Time that a test turns by hand.
+
+import type { Timers } from '#src/timers.js';
+
+export class FakeTimers implements Timers {
+  #now = 0;
+  #waiting: { at: number; run: () => void }[] = [];
+
+  /** How many timers are set. */
+  get pending(): number {
+    return this.#waiting.length;
+  }
+
+  now(): number {
+    return this.#now;
+  }
+
+  after(delayMs: number, run: () => void): () => void {
+    const timer = { at: this.#now + delayMs, run };
+    this.#waiting.push(timer);
+    return () => {
+      this.#waiting = this.#waiting.filter((other) => other !== timer);
+    };
+  }
+
+  /** Lets time pass; what falls due runs in order, each at its own time, also what is set meanwhile. */
+  advance(byMs: number): void {
+    const end = this.#now + byMs;
+    for (;;) {
+      const due = this.#waiting.filter(({ at }) => at <= end).sort((a, b) => a.at - b.at)[0];
+      if (due === undefined) break;
+      this.#waiting = this.#waiting.filter((other) => other !== due);
+      this.#now = Math.max(this.#now, due.at);
+      due.run();
+    }
+    this.#now = end;
+  }
+}
