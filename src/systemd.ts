@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: MIT
+// What systemd and the gateway say to each other: the sockets it hands over
+// (sd_listen_fds(3)) and the notifications it gets (sd_notify(3)). The only
+// importer of sd-notify.
+//
+// sd-notify is optional: it needs libsystemd's headers to build and fits one
+// Node major. Without it everything works but notifications.
+
+import { fstatSync } from 'node:fs';
+import { GatewayError } from './errors.js';
+import type { Logger } from './log.js';
+import { systemTimers, type Timers } from './timers.js';
+
+// ---- sockets handed over ----------------------------------------------------
+
+/** Listening sockets by purpose, in the order they were handed over. */
+export interface InheritedSockets {
+  readonly clients: readonly number[];
+  readonly metrics: readonly number[];
+}
+
+/** SD_LISTEN_FDS_START of sd_listen_fds(3). */
+const FIRST_FD = 3;
+const MAX_FDS = 256;
+
+/** FileDescriptorName= of systemd.socket(5); without it the name is that of the socket unit. */
+const PURPOSES: ReadonlyMap<string, keyof InheritedSockets> = new Map([
+  ['pg-gateway.socket', 'clients'],
+  ['primary', 'clients'],
+  ['metrics', 'metrics'],
+  ['pg-gateway-metrics.socket', 'metrics'],
+]);
+
+const LISTEN_VARIABLES = ['LISTEN_PID', 'LISTEN_FDS', 'LISTEN_FDNAMES', 'LISTEN_PIDFDID'] as const;
+
+/**
+ * The sockets handed to this process, none if there are none or if they were meant for another process. The variables
+ * are taken out of `env`, whatever the result, so that no child takes them for its own.
+ *
+ * Throws GatewayError LISTEN_FDS_INVALID: malformed variables, an unknown name, or a descriptor that is not a socket.
+ */
+export function inheritedSockets(env: NodeJS.ProcessEnv, pid: number): InheritedSockets {
+  const { LISTEN_PID: listenPid, LISTEN_FDS: listenFds, LISTEN_FDNAMES: listenNames } = env;
+  for (const name of LISTEN_VARIABLES) Reflect.deleteProperty(env, name);
+  const sockets = { clients: [] as number[], metrics: [] as number[] };
+  if (listenPid === undefined || listenFds === undefined) return sockets;
+  if (wholeNumber('LISTEN_PID', listenPid) !== pid) return sockets;
+  const count = wholeNumber('LISTEN_FDS', listenFds);
+  if (count > MAX_FDS) {
+    throw new GatewayError('LISTEN_FDS_INVALID', `LISTEN_FDS=${listenFds}: at most ${MAX_FDS.toString()} expected`);
+  }
+  const names = socketNames(listenNames, count);
+  for (let index = 0; index < count; index += 1) {
+    const fd = FIRST_FD + index;
+    const purpose = names === undefined ? 'clients' : purposeOf(fd, names[index]);
+    requireSocket(fd, names?.[index]);
+    sockets[purpose].push(fd);
+  }
+  return sockets;
+}
+
+function wholeNumber(variable: string, text: string): number {
+  if (!/^\d{1,10}$/.test(text)) {
+    throw new GatewayError('LISTEN_FDS_INVALID', `${variable}=${JSON.stringify(text)}: a whole number expected`);
+  }
+  return Number(text);
+}
+
+/** undefined: the manager gives no names (only systemd does), so all sockets are for clients. */
+function socketNames(listenNames: string | undefined, count: number): readonly string[] | undefined {
+  if (listenNames === undefined) return undefined;
+  const names = listenNames === '' ? [] : listenNames.split(':');
+  if (count === 0 || names.length === count) return names;
+  throw new GatewayError(
+    'LISTEN_FDS_INVALID',
+    `LISTEN_FDNAMES=${JSON.stringify(listenNames)} holds ${names.length.toString()} names for the ` +
+      `${count.toString()} sockets of LISTEN_FDS: one name per socket expected, separated by colons`,
+  );
+}
+
+function purposeOf(fd: number, name: string | undefined): keyof InheritedSockets {
+  const purpose = name === undefined ? undefined : PURPOSES.get(name);
+  if (purpose !== undefined) return purpose;
+  throw new GatewayError(
+    'LISTEN_FDS_INVALID',
+    `the socket handed over as descriptor ${fd.toString()} is named ${JSON.stringify(name)}: ` +
+      `one of ${[...PURPOSES.keys()].join(', ')} expected (FileDescriptorName= of the socket unit)`,
+  );
+}
+
+/** Early and cheap; that it listens is checked where it is taken into use. */
+function requireSocket(fd: number, name: string | undefined): void {
+  const which = `descriptor ${fd.toString()}${name === undefined ? '' : ` (${name})`}`;
+  let isSocket: boolean;
+  try {
+    isSocket = fstatSync(fd).isSocket();
+  } catch (error) {
+    throw new GatewayError('LISTEN_FDS_INVALID', `${which} was announced as a socket but is not open`, {
+      cause: error,
+    });
+  }
+  if (!isSocket) throw new GatewayError('LISTEN_FDS_INVALID', `${which} was announced as a socket but is not one`);
+}
+
+// ---- notifications ----------------------------------------------------------
+
+/** Nothing here throws or fails; where nobody listens, nothing is sent. */
+export interface Notifier {
+  /** READY=1: started, or done with a reload. */
+  ready(): void;
+  /** RELOADING=1 with the time it began, as Type=notify-reload wants it; ready() must follow. */
+  reloading(): void;
+  /** STOPPING=1 */
+  stopping(): void;
+  /** STATUS=: sent if it differs from the last one and at most once a second; of several the last one wins. */
+  status(text: string): void;
+  /** WATCHDOG=1 */
+  watchdog(): void;
+  /** WATCHDOG_USEC as milliseconds; 0: no pings are wanted, or none can be sent. */
+  readonly watchdogIntervalMs: number;
+  /** Drops a status that waits. Idempotent. */
+  close(): void;
+}
+
+/** The part of sd-notify 2.8 that is used. */
+export interface SdNotify {
+  /** READY=1 */
+  ready(): void;
+  /** STOPPING=1. The argument is read unchecked by native code: leaving it out is undefined behaviour. */
+  stopping(pid: number): void;
+  /** WATCHDOG=1 */
+  watchdog(): void;
+  /** sd_watchdog_enabled(3) in whole milliseconds; 0 when off or meant for another process. */
+  watchdogInterval(): number;
+  /** Lines of KEY=value, as sd_notify(3) takes them. */
+  sendState(state: string): void;
+  /** STATUS=text; the text must not hold a newline. */
+  sendStatus(text: string): void;
+}
+
+export interface NotifierOptions {
+  readonly env?: NodeJS.ProcessEnv;
+  readonly load?: () => Promise<{ readonly default: SdNotify }>;
+  readonly timers?: Timers;
+}
+
+const STATUS_INTERVAL_MS = 1000;
+const MAX_STATUS_CHARS = 1024;
+
+/** Never rejects: where sd-notify cannot be loaded and systemd waits for notifications, one warning is logged. */
+export async function createNotifier(logger: Logger, options: NotifierOptions = {}): Promise<Notifier> {
+  const env = options.env ?? process.env;
+  const socket = env['NOTIFY_SOCKET'];
+  if (socket === undefined || socket === '') return SILENT;
+  try {
+    const module = await (options.load ?? (() => import('sd-notify')))();
+    return new SystemdNotifier(module.default, logger, options.timers ?? systemTimers);
+  } catch (error) {
+    logger.warning('systemd gets no notifications: the optional package sd-notify could not be loaded', {
+      reason: firstLine(error),
+      hint: 'install libsystemd-dev and run npm rebuild sd-notify, or use Type=exec without WatchdogSec=',
+    });
+    return SILENT;
+  }
+}
+
+const SILENT: Notifier = {
+  ready: () => undefined,
+  reloading: () => undefined,
+  stopping: () => undefined,
+  status: () => undefined,
+  watchdog: () => undefined,
+  watchdogIntervalMs: 0,
+  close: () => undefined,
+};
+
+class SystemdNotifier implements Notifier {
+  readonly watchdogIntervalMs: number;
+  readonly #sd: SdNotify;
+  readonly #logger: Logger;
+  readonly #timers: Timers;
+  #sentStatus: string | undefined;
+  #waitingStatus: string | undefined;
+  #sentAt = -Infinity;
+  #cancelTimer: (() => void) | undefined;
+  #failed = false;
+  #closed = false;
+
+  constructor(sd: SdNotify, logger: Logger, timers: Timers) {
+    this.#sd = sd;
+    this.#logger = logger;
+    this.#timers = timers;
+    this.watchdogIntervalMs = sd.watchdogInterval();
+  }
+
+  ready(): void {
+    this.#send(() => {
+      this.#sd.ready();
+    });
+  }
+
+  reloading(): void {
+    // process.hrtime is CLOCK_MONOTONIC on Linux (libuv), the clock that MONOTONIC_USEC= is compared with.
+    const usec = process.hrtime.bigint() / 1000n;
+    this.#send(() => {
+      this.#sd.sendState(`RELOADING=1\nMONOTONIC_USEC=${usec.toString()}`);
+    });
+  }
+
+  stopping(): void {
+    this.#send(() => {
+      this.#sd.stopping(process.pid);
+    });
+  }
+
+  watchdog(): void {
+    this.#send(() => {
+      this.#sd.watchdog();
+    });
+  }
+
+  status(text: string): void {
+    if (this.#closed) return;
+    this.#waitingStatus = oneLine(text);
+    if (this.#cancelTimer === undefined) this.#sendWaitingStatus();
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#cancelTimer?.();
+    this.#cancelTimer = undefined;
+    this.#waitingStatus = undefined;
+  }
+
+  #sendWaitingStatus(): void {
+    const text = this.#waitingStatus;
+    if (text === undefined || text === this.#sentStatus) return;
+    const dueInMs = this.#sentAt + STATUS_INTERVAL_MS - this.#timers.now();
+    if (dueInMs > 0) {
+      this.#cancelTimer = this.#timers.after(dueInMs, () => {
+        this.#cancelTimer = undefined;
+        this.#sendWaitingStatus();
+      });
+      return;
+    }
+    this.#waitingStatus = undefined;
+    this.#sentStatus = text;
+    this.#sentAt = this.#timers.now();
+    this.#send(() => {
+      this.#sd.sendStatus(text);
+    });
+  }
+
+  #send(run: () => void): void {
+    try {
+      run();
+    } catch (error) {
+      if (!this.#failed) this.#logger.warning('notifying systemd failed', { reason: firstLine(error) });
+      this.#failed = true;
+    }
+  }
+}
+
+/** sd_notify(3) separates assignments by newlines: a newline in a status would begin another one. */
+function oneLine(text: string): string {
+  return text.replace(/[\p{Cc}\p{Zl}\p{Zp}]+/gu, ' ').slice(0, MAX_STATUS_CHARS);
+}
+
+function firstLine(error: unknown): string {
+  const text = error instanceof Error ? error.message : String(error);
+  return text.split('\n', 1)[0] ?? '';
+}
