@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: MIT
+// The HTTP listener: GET and HEAD of /metrics, /healthz, /readyz, nothing else.
+// Owns its sockets: those it binds and its copies of those it was handed.
+//
+// Invariants: no request can make the process fail, wait or grow: sizes, times,
+// connections and requests per connection are limited, and scrapes that come
+// together are rendered once.
+
+import { lookup } from 'node:dns/promises';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { isIP, type ListenOptions } from 'node:net';
+import { getSystemErrorMap } from 'node:util';
+import { GatewayError } from './errors.js';
+import { RateLimit, type Logger } from './log.js';
+
+export interface HttpOptions {
+  /**
+   * Descriptors of listening sockets (TCP or AF_UNIX), or an address to bind. `::` and '' serve IPv4 too; a name is
+   * bound on every address it has; port 0 is any free one.
+   */
+  readonly listen: { readonly fds: readonly number[] } | { readonly host: string; readonly port: number };
+  /** What /metrics answers. */
+  readonly render: () => Promise<string>;
+  readonly contentType: string;
+  /** What /readyz answers: 200 or 503, each with the reason as one line. */
+  readonly readiness: () => Readiness;
+  readonly logger: Logger;
+  /** How long close() waits for requests under way. Default 1000. */
+  readonly closeTimeoutMs?: number;
+}
+
+export interface Readiness {
+  readonly ready: boolean;
+  readonly reason: string;
+}
+
+export interface HttpListener {
+  /** What is listened on: `127.0.0.1:9090`, `[::]:9090`; `fd:4` for an AF_UNIX socket that was handed over. */
+  readonly addresses: readonly string[];
+  /** Idempotent; resolves, within the time limit, when no connection is left. Sockets of systemd stay bound there. */
+  close(): Promise<void>;
+}
+
+interface Answer {
+  readonly status: number;
+  readonly type: string;
+  readonly body: string;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+const LIMITS = { maxHeaderBytes: 8192, connections: 64, requestsPerSocket: 1000 };
+const TIMEOUTS_MS = { headers: 5000, request: 10_000, keepAlive: 5000, inactive: 15_000, check: 5000 };
+const CLOSE_TIMEOUT_MS = 1000;
+const LOG_EVERY_MS = 60_000;
+const TEXT = 'text/plain; charset=utf-8';
+const ALLOWED = 'GET, HEAD';
+
+/** Throws GatewayError LISTEN_FAILED, naming the address or descriptor; nothing is left bound then. */
+export async function startHttp(options: HttpOptions): Promise<HttpListener> {
+  const service = new HttpService(options);
+  try {
+    if ('fds' in options.listen) await service.listenOnFds(options.listen.fds);
+    else await service.listenOn(options.listen.host, options.listen.port);
+  } catch (error) {
+    await service.close();
+    throw error;
+  }
+  return service;
+}
+
+class HttpService implements HttpListener {
+  readonly addresses: string[] = [];
+  readonly #options: HttpOptions;
+  readonly #limit = new RateLimit(LOG_EVERY_MS);
+  readonly #servers: Server[] = [];
+  #rendering: Promise<string> | undefined;
+  #closed: Promise<void> | undefined;
+
+  constructor(options: HttpOptions) {
+    this.#options = options;
+  }
+
+  async listenOnFds(fds: readonly number[]): Promise<void> {
+    for (const fd of fds) await this.#listen({ fd }, `descriptor ${fd.toString()}`);
+  }
+
+  async listenOn(host: string, port: number): Promise<void> {
+    if (host === '' || host === '::') {
+      await this.#listenOnAny(port);
+      return;
+    }
+    let skipped: unknown;
+    for (const address of await addressesOf(host)) {
+      try {
+        await this.#listen({ host: address, port }, hostPort(address, port));
+      } catch (error) {
+        // `localhost` is often ::1 as well where IPv6 is off. One address that works is enough.
+        if (!isAddressMissing(error)) throw error;
+        skipped = error;
+      }
+    }
+    if (this.#servers.length === 0) throw skipped;
+  }
+
+  close(): Promise<void> {
+    this.#closed ??= this.#close();
+    return this.#closed;
+  }
+
+  async #listenOnAny(port: number): Promise<void> {
+    try {
+      await this.#listen({ host: '::', port, ipv6Only: false }, hostPort('::', port));
+    } catch (error) {
+      if (!isAddressMissing(error)) throw error;
+      this.#options.logger.notice('IPv6 is off here: metrics are served over IPv4 only');
+      await this.#listen({ host: '0.0.0.0', port }, hostPort('0.0.0.0', port));
+    }
+  }
+
+  async #listen(where: ListenOptions | { readonly fd: number }, name: string): Promise<void> {
+    const server = this.#createServer();
+    await new Promise<void>((resolve, reject) => {
+      const failed = (error: Error): void => {
+        reject(listenFailed(name, error));
+      };
+      server.once('error', failed);
+      try {
+        server.listen(where, () => {
+          server.off('error', failed);
+          resolve();
+        });
+      } catch (error) {
+        failed(error instanceof Error ? error : new Error(String(error))); // a descriptor that is no socket
+      }
+    });
+    server.on('error', (error) => {
+      this.#complain('accept', 'metrics: a connection could not be accepted', error);
+    });
+    this.#servers.push(server);
+    this.addresses.push(boundAddress(server, where));
+  }
+
+  #createServer(): Server {
+    const server = createServer(
+      {
+        maxHeaderSize: LIMITS.maxHeaderBytes,
+        headersTimeout: TIMEOUTS_MS.headers,
+        requestTimeout: TIMEOUTS_MS.request,
+        keepAliveTimeout: TIMEOUTS_MS.keepAlive,
+        connectionsCheckingInterval: TIMEOUTS_MS.check,
+      },
+      (request, response) => {
+        void this.#serve(request, response);
+      },
+    );
+    server.timeout = TIMEOUTS_MS.inactive; // also a peer that does not read its answer
+    server.maxConnections = LIMITS.connections;
+    server.maxRequestsPerSocket = LIMITS.requestsPerSocket;
+    return server;
+  }
+
+  /** Never rejects. */
+  async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    try {
+      request.resume(); // a body is of no use, but must not stall the connection
+      send(request, response, await this.#answer(request), this.#closed !== undefined);
+    } catch (error) {
+      this.#complain('serve', 'metrics: a request could not be answered', error);
+      response.destroy();
+    }
+  }
+
+  async #answer(request: IncomingMessage): Promise<Answer> {
+    const path = pathOf(request.url ?? '');
+    if (path !== '/metrics' && path !== '/healthz' && path !== '/readyz') return text(404, 'not found');
+    if (request.method !== 'GET' && request.method !== 'HEAD') {
+      return { ...text(405, 'method not allowed'), headers: { Allow: ALLOWED } };
+    }
+    if (path === '/healthz') return text(200, 'ok');
+    if (path === '/readyz') {
+      const { ready, reason } = this.#options.readiness();
+      return text(ready ? 200 : 503, reason.replace(/\s+/gu, ' '));
+    }
+    try {
+      return { status: 200, type: this.#options.contentType, body: await this.#render() };
+    } catch (error) {
+      this.#complain('render', 'metrics could not be rendered', error);
+      return text(500, 'metrics could not be rendered');
+    }
+  }
+
+  #render(): Promise<string> {
+    if (this.#rendering === undefined) {
+      const rendering = this.#options.render();
+      this.#rendering = rendering;
+      const done = (): void => {
+        this.#rendering = undefined;
+      };
+      rendering.then(done, done);
+    }
+    return this.#rendering;
+  }
+
+  #complain(key: string, message: string, error: unknown): void {
+    const similar = this.#limit.admit(key);
+    if (similar !== undefined) this.#options.logger.warning(`${message}${similar}`, { reason: String(error) });
+  }
+
+  async #close(): Promise<void> {
+    const closed = this.#servers.map(
+      (server) =>
+        new Promise<void>((resolve) => {
+          server.close(() => {
+            resolve();
+          });
+          server.closeIdleConnections();
+        }),
+    );
+    const deadline = setTimeout(() => {
+      for (const server of this.#servers) server.closeAllConnections();
+    }, this.#options.closeTimeoutMs ?? CLOSE_TIMEOUT_MS);
+    await Promise.all(closed);
+    clearTimeout(deadline);
+  }
+}
+
+function send(request: IncomingMessage, response: ServerResponse, answer: Answer, closing: boolean): void {
+  const body = Buffer.from(answer.body);
+  response.writeHead(answer.status, {
+    'Content-Type': answer.type,
+    'Content-Length': body.length,
+    'Cache-Control': 'no-store',
+    'X-Content-Type-Options': 'nosniff',
+    ...answer.headers,
+    ...(closing ? { Connection: 'close' } : {}),
+  });
+  response.end(request.method === 'HEAD' ? undefined : body);
+}
+
+function text(status: number, line: string): Answer {
+  return { status, type: TEXT, body: `${line}\n` };
+}
+
+/** The path of a request target in origin or absolute form (RFC 9112, section 3.2), without its query. */
+function pathOf(target: string): string {
+  return target.replace(/^https?:\/\/[^/?#]*/iu, '').replace(/[?#].*$/su, '');
+}
+
+async function addressesOf(host: string): Promise<readonly string[]> {
+  if (isIP(host) !== 0) return [host];
+  try {
+    const found = await lookup(host, { all: true, verbatim: true });
+    return [...new Set(found.map(({ address }) => address))];
+  } catch (error) {
+    throw listenFailed(`the name ${host}`, error instanceof Error ? error : new Error(String(error)));
+  }
+}
+
+function hostPort(host: string, port: number): string {
+  return `${host.includes(':') ? `[${host}]` : host}:${port.toString()}`;
+}
+
+function boundAddress(server: Server, where: ListenOptions | { readonly fd: number }): string {
+  const address = server.address();
+  // An AF_UNIX socket that was handed over does not tell Node its path.
+  if (address === null || address === '') return 'fd' in where ? `fd:${where.fd.toString()}` : 'unknown';
+  return typeof address === 'string' ? address : hostPort(address.address, address.port);
+}
+
+function listenFailed(name: string, cause: Error): GatewayError {
+  return new GatewayError('LISTEN_FAILED', `cannot serve metrics on ${name}: ${errorText(cause)}`, { cause });
+}
+
+/** `EADDRINUSE (address already in use)` for a system error, else its message. */
+function errorText(error: Error): string {
+  const errno = 'errno' in error && typeof error.errno === 'number' ? getSystemErrorMap().get(error.errno) : undefined;
+  return errno === undefined ? error.message : `${errno[0]} (${errno[1]})`;
+}
+
+/** The address family is off, or no interface has the address. */
+function isAddressMissing(error: unknown): boolean {
+  const cause = error instanceof GatewayError ? error.cause : error;
+  if (!(cause instanceof Error && 'code' in cause)) return false;
+  return cause.code === 'EAFNOSUPPORT' || cause.code === 'EADDRNOTAVAIL';
+}
