@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: MIT
+# Three targets: the core (knows nothing of Node), the addon, and the tests of the core.
+{
+  "variables": {
+    "NAPI_VERSION": "8",
+    # 1: the tests of the core too (they need doctest): node-gyp configure -- -Dwith_tests=1
+    "with_tests%": 0
+  },
+  "target_defaults": {
+    "default_configuration": "Release",
+    "cflags!": ["-O3", "-w"],
+    "cflags_cc!": ["-std=gnu++17", "-std=gnu++20"],
+    "cflags": [
+      "-O2", "-g", "-fPIC", "-Wall", "-Wextra",
+      "-fstack-protector-strong", "-fstack-clash-protection"
+    ],
+    "cflags_cc": ["-std=c++20"],
+    "ldflags": ["-Wl,-z,relro", "-Wl,-z,now"],
+    "conditions": [["target_arch=='x64'", { "cflags": ["-fcf-protection"] }]]
+  },
+  "targets": [
+    {
+      "target_name": "dataplane_core",
+      "type": "static_library",
+      "standalone_static_library": 1,
+      "cflags_cc": ["-fno-exceptions", "-fno-rtti", "-Wpedantic", "-Wshadow", "-Wconversion"],
+      "sources": [
+        "engine.cc", "fd.cc", "listener.cc", "mailbox.cc", "pg_wire.cc", "pipe_pool.cc",
+        "rejection.cc", "relay.cc", "session.cc", "socket_address.cc", "worker.cc",
+        "worker_sessions.cc"
+      ]
+    },
+    {
+      "target_name": "dataplane",
+      "dependencies": [
+        "dataplane_core", "<!(node -p \"require('node-addon-api').targets\"):node_addon_api_except"
+      ],
+      "sources": ["binding.cc", "engine_wrap.cc", "stats_object.cc"],
+      "defines": ["NAPI_VERSION=<(NAPI_VERSION)"],
+      "cflags_cc!": ["-fno-exceptions", "-fno-rtti"]
+    }
+  ],
+  "conditions": [
+    ["with_tests==1", {
+      "targets": [
+        {
+          "target_name": "dataplane_test",
+          "type": "executable",
+          "dependencies": ["dataplane_core"],
+          "include_dirs": ["."],
+          "libraries": ["-lpthread"],
+          "cflags_cc!": ["-fno-exceptions", "-fno-rtti"],
+          "cflags_cc": ["-fexceptions", "-frtti"],
+          "sources": ["<!@(ls ../test/native/*.cc)"]
+        }
+      ]
+    }]
+  ]
+}

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: MIT
+#include "engine.h"
+
+#include <utility>
+
+namespace pg_gateway {
+
+SysError Engine::start(const EngineOptions& options) {
+  settings_ = options.settings;
+  SysError error = start_workers(options);
+  if (error) stop(0);
+  return error;
+}
+
+SysError Engine::start_workers(const EngineOptions& options) {
+  // All of them exist before the first thread runs: each looks at its peers' load.
+  for (unsigned i = 0; i < options.workers; ++i) workers_.push_back(std::make_unique<Worker>());
+  for (const std::unique_ptr<Worker>& worker : workers_) {
+    if (SysError error = worker->start(workers_, *this, settings_)) return error;
+  }
+  return {};
+}
+
+SysError Engine::adopt(int listening_fd) {
+  Result<Listener> adopted = adopt_listener(listening_fd, settings_.tcp_keepalive);
+  if (!adopted.ok()) return adopted.error();
+  listeners_.push_back(adopted.take());
+  const Listener& listener = listeners_.back();
+  for (const std::unique_ptr<Worker>& worker : workers_) {
+    worker->post(NewListener{listener.fd.get(), listener.tcp});
+  }
+  return {};
+}
+
+Result<std::uint16_t> Engine::bind(const std::string& address, std::uint16_t port) {
+  Result<UniqueFd> bound = bind_listener(address, port);
+  if (!bound.ok()) return bound.error();
+  UniqueFd fd = bound.take();
+  if (SysError error = adopt(fd.get())) return error;
+  return local_port(fd.release());  // now the adopted listener's
+}
+
+void Engine::update_route(const RouteUpdate& update) {
+  const auto shared = std::make_shared<const RouteUpdate>(update);
+  for (const std::unique_ptr<Worker>& worker : workers_) worker->post(shared);
+}
+
+void Engine::configure(const Settings& settings) {
+  settings_ = settings;
+  for (const Listener& listener : listeners_) {
+    if (listener.tcp) set_listener_keepalive(listener.fd.get(), settings.tcp_keepalive);
+  }
+  for (const std::unique_ptr<Worker>& worker : workers_) worker->post(settings);
+}
+
+void Engine::ping() {
+  for (const std::unique_ptr<Worker>& worker : workers_) worker->ping();
+}
+
+// A storm of failures is one piece of news.
+void Engine::backend_failed(const BackendFailure& failure) {
+  {
+    const std::lock_guard lock(failure_mutex_);
+    failure_ = failure;
+    if (std::exchange(failure_pending_, true)) return;
+  }
+  on_failure_(context_);
+}
+
+bool Engine::take_failure(BackendFailure& failure) {
+  const std::lock_guard lock(failure_mutex_);
+  failure = failure_;
+  return std::exchange(failure_pending_, false);
+}
+
+bool Engine::stop(std::int64_t timeout_ns) {
+  for (const std::unique_ptr<Worker>& worker : workers_) worker->post(Stop{});
+  const std::int64_t deadline = timeout_ns == 0 ? 0 : monotonic_ns() + timeout_ns;
+  bool all_ended = true;
+  for (const std::unique_ptr<Worker>& worker : workers_) {
+    if (!worker->join(deadline)) all_ended = false;
+  }
+  if (!all_ended) return false;
+  workers_.clear();
+  listeners_.clear();
+  return true;
+}
+
+}  // namespace pg_gateway

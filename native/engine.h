@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: MIT
+// The data plane as its user sees it: workers, listening sockets, the route, numbers.
+//
+// Owns: the workers and the listening sockets. Every method is for one thread, the
+// owner's; the workers run on their own.
+// Invariant: the workers are stopped and joined before the listening sockets close.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "listener.h"
+#include "worker.h"
+
+namespace pg_gateway {
+
+struct EngineOptions {
+  unsigned workers = 1;
+  Settings settings;
+};
+
+class Engine final : private FailureSink {
+ public:
+  static constexpr unsigned kMaxWorkers = 64;
+
+  // `on_failure` is called on a worker's thread, at most once until take_failures().
+  using Notify = void (*)(void* context);
+  Engine(Notify on_failure, void* context) : on_failure_(on_failure), context_(context) {}
+  ~Engine() { stop(0); }
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  // Starts the workers. On an error those that had started are stopped again.
+  SysError start(const EngineOptions& options);
+  // Accepts from the socket until stop(). On an error the descriptor is not closed.
+  SysError adopt(int listening_fd);
+  // Binds, and accepts from that socket; its port.
+  Result<std::uint16_t> bind(const std::string& address, std::uint16_t port);
+
+  void update_route(const RouteUpdate& update);
+  void configure(const Settings& settings);
+  // Asks every worker for a heartbeat (counted in its `beats`).
+  void ping();
+
+  // The newest failure since the last call. False: none.
+  bool take_failure(BackendFailure& failure);
+
+  const std::vector<std::unique_ptr<Worker>>& workers() const { return workers_; }
+
+  // Ends all sessions and threads. Idempotent. False if a worker did not end within
+  // the time (0: waits for it); then its memory must stay where it is.
+  bool stop(std::int64_t timeout_ns);
+
+ private:
+  void backend_failed(const BackendFailure& failure) override;
+  SysError start_workers(const EngineOptions& options);
+
+  std::vector<std::unique_ptr<Worker>> workers_;
+  std::vector<Listener> listeners_;
+  Settings settings_;
+
+  std::mutex failure_mutex_;
+  BackendFailure failure_;        // guarded by failure_mutex_
+  bool failure_pending_ = false;  // guarded by failure_mutex_
+  Notify on_failure_;
+  void* context_;
+};
+
+}  // namespace pg_gateway

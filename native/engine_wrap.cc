@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: MIT
+#include "engine_wrap.h"
+
+#include <cerrno>
+#include <cstring>
+#include <string>
+
+#include "stats_object.h"
+
+namespace pg_gateway {
+
+namespace {
+
+constexpr std::int64_t kNsPerMs = 1'000'000;
+
+[[noreturn]] void throw_sys_error(Napi::Env env, const SysError& error) {
+  Napi::Error thrown = Napi::Error::New(env, error.text());
+  thrown.Set("syscall", Napi::String::New(env, error.call));
+  thrown.Set("errno", Napi::Number::New(env, error.code));
+  throw thrown;
+}
+
+double number(const Napi::Object& from, const char* key) {
+  return from.Get(key).As<Napi::Number>().DoubleValue();
+}
+
+Settings settings_of(const Napi::Object& options) {
+  Settings settings;
+  settings.connect_timeout_ns =
+      static_cast<std::int64_t>(number(options, "connectTimeoutMs")) * kNsPerMs;
+  settings.tcp_keepalive = options.Get("tcpKeepalive").As<Napi::Boolean>().Value();
+  return settings;
+}
+
+}  // namespace
+
+void EngineWrap::define(Napi::Env env, Napi::Object exports) {
+  exports.Set("Engine", DefineClass(env, "Engine",
+                                    {
+                                        InstanceMethod("adopt", &EngineWrap::adopt),
+                                        InstanceMethod("bind", &EngineWrap::bind),
+                                        InstanceMethod("updateRoute", &EngineWrap::update_route),
+                                        InstanceMethod("configure", &EngineWrap::configure),
+                                        InstanceMethod("ping", &EngineWrap::ping),
+                                        InstanceMethod("stats", &EngineWrap::stats),
+                                        InstanceMethod("stop", &EngineWrap::stop),
+                                    }));
+}
+
+EngineWrap::EngineWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<EngineWrap>(info) {
+  const auto options = info[0].As<Napi::Object>();
+  on_failure_ = Napi::ThreadSafeFunction::New(info.Env(), info[1].As<Napi::Function>(),
+                                              "pg-gateway backend failure", 0, 1);
+  on_failure_.Unref(info.Env());  // what keeps the process alive is the daemon's affair
+  engine_ = std::make_unique<Engine>(
+      [](void* context) {
+        auto* self = static_cast<EngineWrap*>(context);
+        self->on_failure_.NonBlockingCall([self](Napi::Env env, Napi::Function callback) {
+          self->deliver_failure(env, callback);
+        });
+      },
+      this);
+  const SysError error =
+      engine_->start({static_cast<unsigned>(number(options, "workers")), settings_of(options)});
+  if (error) {
+    engine_.reset();
+    on_failure_.Release();
+    throw_sys_error(info.Env(), error);
+  }
+}
+
+EngineWrap::~EngineWrap() {
+  if (engine_ == nullptr) return;
+  engine_.reset();
+  on_failure_.Release();
+}
+
+Engine& EngineWrap::engine(Napi::Env env) {
+  if (engine_ == nullptr) throw Napi::Error::New(env, "the engine has been stopped");
+  return *engine_;
+}
+
+void EngineWrap::deliver_failure(Napi::Env env, Napi::Function callback) {
+  BackendFailure failure;
+  if (engine_ == nullptr || !engine_->take_failure(failure)) return;
+  Napi::Object event = Napi::Object::New(env);
+  event.Set("epoch", static_cast<double>(failure.epoch));
+  event.Set("server", static_cast<double>(failure.server));
+  event.Set("error", describe_errno(failure.error));
+  callback.Call({event});
+}
+
+Napi::Value EngineWrap::adopt(const Napi::CallbackInfo& info) {
+  const SysError error = engine(info.Env()).adopt(info[0].As<Napi::Number>().Int32Value());
+  if (error) throw_sys_error(info.Env(), error);
+  return info.Env().Undefined();
+}
+
+Napi::Value EngineWrap::bind(const Napi::CallbackInfo& info) {
+  const std::string address = info[0].As<Napi::String>();
+  const auto port = static_cast<std::uint16_t>(info[1].As<Napi::Number>().Uint32Value());
+  Result<std::uint16_t> bound = engine(info.Env()).bind(address, port);
+  if (!bound.ok()) throw_sys_error(info.Env(), bound.error());
+  return Napi::Number::New(info.Env(), bound.value());
+}
+
+Napi::Value EngineWrap::update_route(const Napi::CallbackInfo& info) {
+  RouteUpdate update;
+  if (info[0].IsObject()) {
+    const auto given = info[0].As<Napi::Object>();
+    Result<SocketAddress> address = parse_address(
+        given.Get("address").As<Napi::String>(), static_cast<std::uint16_t>(number(given, "port")));
+    if (!address.ok()) throw_sys_error(info.Env(), address.error());
+    update.route = Route{static_cast<std::uint32_t>(number(given, "epoch")),
+                         static_cast<std::uint16_t>(number(given, "server")), address.value()};
+  }
+  update.cut_below_epoch = info[1].As<Napi::Number>().Uint32Value();
+  update.cut_reason = static_cast<CutReason>(info[2].As<Napi::Number>().Uint32Value());
+  engine(info.Env()).update_route(update);
+  return info.Env().Undefined();
+}
+
+Napi::Value EngineWrap::configure(const Napi::CallbackInfo& info) {
+  engine(info.Env()).configure(settings_of(info[0].As<Napi::Object>()));
+  return info.Env().Undefined();
+}
+
+Napi::Value EngineWrap::ping(const Napi::CallbackInfo& info) {
+  engine(info.Env()).ping();
+  return info.Env().Undefined();
+}
+
+Napi::Value EngineWrap::stats(const Napi::CallbackInfo& info) {
+  return stats_object(info.Env(), engine(info.Env()));
+}
+
+Napi::Value EngineWrap::stop(const Napi::CallbackInfo& info) {
+  if (engine_ == nullptr) return Napi::Boolean::New(info.Env(), true);
+  const std::int64_t timeout_ns = info[0].As<Napi::Number>().Int64Value() * kNsPerMs;
+  const bool ended = engine_->stop(timeout_ns);
+  if (ended) {
+    engine_.reset();
+    on_failure_.Release();
+  } else {
+    // A thread still runs in it: it may never be freed. The process is about to end.
+    (void)engine_.release();
+  }
+  return Napi::Boolean::New(info.Env(), ended);
+}
+
+}  // namespace pg_gateway

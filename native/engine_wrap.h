@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: MIT
+// The Node-API face of the engine: conversion of values, and the way back for events.
+// The arguments have been validated by src/dataplane.ts; here a wrong type throws.
+//
+// Owns: the engine and the thread-safe function. Thread: Node's main thread.
+// This is the only part of the data plane that is compiled with exceptions.
+#pragma once
+
+#include <napi.h>
+
+#include <memory>
+
+#include "engine.h"
+
+namespace pg_gateway {
+
+class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
+ public:
+  static void define(Napi::Env env, Napi::Object exports);
+
+  // new Engine({ workers, connectTimeoutMs, tcpKeepalive }, onBackendFailure)
+  explicit EngineWrap(const Napi::CallbackInfo& info);
+  ~EngineWrap() override;
+
+ private:
+  // All of these throw an Error with `syscall` and `errno` where a call of the system failed.
+  Napi::Value adopt(const Napi::CallbackInfo& info);  // (fd)
+  Napi::Value bind(const Napi::CallbackInfo& info);   // (address, port) -> port
+  Napi::Value update_route(
+      const Napi::CallbackInfo& info);  // (route | null, cutBelowEpoch, cutReason)
+  Napi::Value configure(const Napi::CallbackInfo& info);  // ({ connectTimeoutMs, tcpKeepalive })
+  Napi::Value ping(const Napi::CallbackInfo& info);
+  Napi::Value stats(const Napi::CallbackInfo& info);
+  Napi::Value stop(const Napi::CallbackInfo& info);  // (timeoutMs) -> all workers ended
+
+  Engine& engine(Napi::Env env);
+  void deliver_failure(Napi::Env env, Napi::Function callback);
+
+  std::unique_ptr<Engine> engine_;
+  Napi::ThreadSafeFunction on_failure_;
+};
+
+}  // namespace pg_gateway

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: MIT
+// Ownership of file descriptors and the syscalls that make them.
+//
+// Owns: nothing but what a UniqueFd holds. Any thread.
+// Invariant: no descriptor of the core is held as a bare int that must be closed;
+// a bare int in a signature borrows.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+
+namespace pg_gateway {
+
+// A failed system call: which one, and its errno. `call` is a string literal.
+struct SysError {
+  const char* call = nullptr;
+  int code = 0;
+
+  explicit operator bool() const { return call != nullptr; }
+  // "connect: Connection refused (ECONNREFUSED)"
+  std::string text() const;
+
+  static SysError last(const char* call);
+};
+
+// A value, or the system call that prevented it.
+template <typename T>
+class [[nodiscard]] Result {
+ public:
+  Result(T value) : value_(std::move(value)) {}  // NOLINT(google-explicit-constructor)
+  Result(SysError error) : error_(error) {}      // NOLINT(google-explicit-constructor)
+
+  bool ok() const { return !error_; }
+  const SysError& error() const { return error_; }
+  T& value() { return value_; }
+  T take() { return std::move(value_); }
+
+ private:
+  T value_{};
+  SysError error_{};
+};
+
+// The only owner of a descriptor. Closing never fails the caller: after close(2)
+// the number is gone whatever it returned (close(2), "Dealing with error returns").
+class UniqueFd {
+ public:
+  UniqueFd() = default;
+  explicit UniqueFd(int fd) : fd_(fd) {}
+  UniqueFd(UniqueFd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  UniqueFd& operator=(UniqueFd&& other) noexcept {
+    reset(std::exchange(other.fd_, -1));
+    return *this;
+  }
+  UniqueFd(const UniqueFd&) = delete;
+  UniqueFd& operator=(const UniqueFd&) = delete;
+  ~UniqueFd() { reset(); }
+
+  int get() const { return fd_; }
+  bool valid() const { return fd_ >= 0; }
+  [[nodiscard]] int release() { return std::exchange(fd_, -1); }
+  void reset(int fd = -1);
+
+ private:
+  int fd_ = -1;
+};
+
+Result<UniqueFd> make_epoll();
+Result<UniqueFd> make_eventfd();
+
+// The words of an errno, "Connection refused".
+std::string describe_errno(int code);
+
+// Descriptors, buffers or memory are out: trying the same again at once is useless,
+// trying later is not (EMFILE, ENFILE, ENOBUFS, ENOMEM).
+bool out_of_resources(int error);
+
+// CLOCK_MONOTONIC in nanoseconds: the only clock of the data plane.
+std::int64_t monotonic_ns();
+
+}  // namespace pg_gateway

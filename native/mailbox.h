@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: MIT
+// Messages to one worker, from any thread: a queue and an eventfd that wakes it.
+//
+// Owns: the undelivered messages (and the descriptors in them).
+// Threads: post() any; take() and fd() the worker's.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <variant>
+#include <vector>
+
+#include "fd.h"
+#include "route.h"
+
+namespace pg_gateway {
+
+struct Settings {
+  std::int64_t connect_timeout_ns = 800'000'000;
+  bool tcp_keepalive = true;
+};
+
+struct NewClient {
+  UniqueFd socket;
+  bool tcp = true;
+};
+// A listening socket to accept from; owned by the engine, which outlives the workers.
+struct NewListener {
+  int fd = -1;
+  bool tcp = true;
+};
+struct Heartbeat {
+  std::int64_t posted_ns = 0;
+};
+struct Stop {};
+
+using Message = std::variant<NewClient, NewListener, std::shared_ptr<const RouteUpdate>, Settings,
+                             Heartbeat, Stop>;
+
+class Mailbox {
+ public:
+  Mailbox() = default;
+  Mailbox(const Mailbox&) = delete;
+  Mailbox& operator=(const Mailbox&) = delete;
+
+  SysError open();
+  void post(Message message);
+  // All messages, in the order they were posted; clears the wake-up.
+  std::vector<Message> take();
+  int fd() const { return wake_.get(); }
+
+ private:
+  UniqueFd wake_;
+  std::mutex mutex_;
+  std::vector<Message> queue_;  // guarded by mutex_
+};
+
+}  // namespace pg_gateway

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: MIT
+#include "pg_wire.h"
+
+namespace pg_gateway {
+
+namespace {
+
+constexpr std::uint32_t kCancelRequestCode = 80877102;
+constexpr std::uint32_t kSslRequestCode = 80877103;
+constexpr std::uint32_t kGssEncRequestCode = 80877104;
+constexpr std::uint32_t kProtocolMajor = 3;
+
+std::uint32_t read_be32(const std::uint8_t* bytes) {
+  return std::uint32_t{bytes[0]} << 24 | std::uint32_t{bytes[1]} << 16 |
+         std::uint32_t{bytes[2]} << 8 | std::uint32_t{bytes[3]};
+}
+
+void append_be32(std::string& out, std::uint32_t value) {
+  for (int shift = 24; shift >= 0; shift -= 8) {
+    out.push_back(static_cast<char>(value >> shift & 0xff));
+  }
+}
+
+void append_field(std::string& out, char type, std::string_view text) {
+  out.push_back(type);
+  out.append(text);
+  out.push_back('\0');
+}
+
+}  // namespace
+
+StartupHeader parse_startup_header(const std::array<std::uint8_t, kStartupHeaderBytes>& bytes) {
+  const std::uint32_t length = read_be32(bytes.data());
+  const std::uint32_t code = read_be32(bytes.data() + 4);
+  if (length < kStartupHeaderBytes || length > kMaxStartupBytes) return {};
+  const std::uint32_t rest = length - static_cast<std::uint32_t>(kStartupHeaderBytes);
+  switch (code) {
+    case kSslRequestCode:
+      return {rest == 0 ? StartupKind::kSslRequest : StartupKind::kInvalid, rest};
+    case kGssEncRequestCode:
+      return {rest == 0 ? StartupKind::kGssEncRequest : StartupKind::kInvalid, rest};
+    case kCancelRequestCode:
+      return {StartupKind::kCancelRequest, rest};
+    default:
+      return {code >> 16 == kProtocolMajor ? StartupKind::kStartup : StartupKind::kInvalid, rest};
+  }
+}
+
+std::string fatal_error_response(std::string_view sqlstate, std::string_view message,
+                                 std::string_view detail) {
+  std::string fields;
+  append_field(fields, 'S', "FATAL");
+  append_field(fields, 'V', "FATAL");
+  append_field(fields, 'C', sqlstate);
+  append_field(fields, 'M', message);
+  if (!detail.empty()) append_field(fields, 'D', detail);
+  fields.push_back('\0');
+
+  std::string out;
+  out.push_back('E');
+  append_be32(out, static_cast<std::uint32_t>(fields.size() + 4));
+  out += fields;
+  return out;
+}
+
+}  // namespace pg_gateway

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: MIT
+// The few messages of the PostgreSQL protocol a gateway must know: those a client
+// may send before its session begins, and the error it is answered with.
+// Source: PostgreSQL manual, "Frontend/Backend Protocol", "Message Formats";
+// limits as in PostgreSQL's src/include/libpq/pqcomm.h.
+//
+// Owns nothing; pure functions. Any thread.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace pg_gateway {
+
+// What the first eight bytes of an untyped message announce.
+enum class StartupKind : std::uint8_t {
+  kStartup,  // StartupMessage, protocol 3.x
+  kSslRequest,
+  kGssEncRequest,
+  kCancelRequest,
+  kInvalid,
+};
+
+struct StartupHeader {
+  StartupKind kind = StartupKind::kInvalid;
+  // Bytes of the message after these eight.
+  std::uint32_t rest = 0;
+};
+
+inline constexpr std::size_t kStartupHeaderBytes = 8;
+// MAX_STARTUP_PACKET_LENGTH: PostgreSQL itself refuses more.
+inline constexpr std::uint32_t kMaxStartupBytes = 10000;
+
+StartupHeader parse_startup_header(const std::array<std::uint8_t, kStartupHeaderBytes>& bytes);
+
+// "No" to SSLRequest and GSSENCRequest: the client may go on in plain text.
+inline constexpr char kEncryptionRefused = 'N';
+
+// An ErrorResponse of severity FATAL. `sqlstate` has five characters; `detail` may
+// be empty. The texts must not contain NUL.
+std::string fatal_error_response(std::string_view sqlstate, std::string_view message,
+                                 std::string_view detail);
+
+}  // namespace pg_gateway

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: MIT
+// The pipes of one worker. A relay borrows an empty pipe for the length of a turn
+// and keeps it only while its sink is full, so an idle session owns none.
+//
+// Owns: the idle pipes. Thread: its worker's.
+// Invariant: every idle pipe is empty. A pipe comes back only when all that went in
+// has come out; one that dies with bytes in it is destroyed, never re-admitted.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "fd.h"
+
+namespace pg_gateway {
+
+struct Pipe {
+  UniqueFd read_end;
+  UniqueFd write_end;
+  // How many buffers it holds (pipe(7): one a page). A splice that moved fewer
+  // bytes than this cannot have been stopped by a full pipe.
+  std::uint32_t slots = 0;
+};
+
+class PipePool {
+ public:
+  // One pipe of this many bytes is asked for; what the kernel really gave
+  // (pipe-max-size and pipe-user-pages-soft, pipe(7)) is read back into `slots`.
+  static constexpr int kPipeBytes = 1 << 20;
+  // More idle pipes than this are closed: a worker pumps one relay at a time.
+  static constexpr std::size_t kMaxIdle = 4;
+
+  PipePool() = default;
+  PipePool(const PipePool&) = delete;
+  PipePool& operator=(const PipePool&) = delete;
+
+  // An empty pipe, or null with errno set (EMFILE, ENFILE, ENOMEM).
+  std::unique_ptr<Pipe> take();
+  // Precondition: the pipe is empty.
+  void give_back(std::unique_ptr<Pipe> pipe);
+
+  std::size_t idle() const { return idle_.size(); }
+
+ private:
+  std::vector<std::unique_ptr<Pipe>> idle_;
+};
+
+}  // namespace pg_gateway

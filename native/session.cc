@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: MIT
+#include "session.h"
+
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#include <cstdlib>
+#include <utility>
+
+namespace pg_gateway {
+
+namespace {
+
+bool allowed(SessionState from, SessionState to) {
+  using S = SessionState;
+  switch (from) {
+    case S::kFree:
+      return to == S::kConnecting || to == S::kRejecting;
+    case S::kConnecting:
+      return to == S::kRelaying || to == S::kRejecting || to == S::kClosing;
+    case S::kRelaying:
+    case S::kRejecting:
+      return to == S::kClosing;
+    case S::kClosing:
+      return to == S::kFree;
+  }
+  return false;
+}
+
+void shut(UniqueFd& socket) {
+  if (!socket.valid()) return;
+  ::shutdown(socket.get(), SHUT_RDWR);
+  socket.reset();
+}
+
+}  // namespace
+
+void Session::transition(SessionState to) {
+  if (!allowed(state_, to)) std::abort();
+  state_ = to;
+}
+
+void Session::begin(UniqueFd client_socket, bool tcp) {
+  client = std::move(client_socket);
+  up_ = Relay(tcp);
+  down_ = Relay(true);
+  end_reason = EndReason::kCount;
+  reject_counted = false;
+}
+
+void Session::note_events(Side side, std::uint32_t events) {
+  Relay& from_here = side == Side::kClient ? up_ : down_;
+  Relay& to_here = side == Side::kClient ? down_ : up_;
+  if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) {
+    from_here.source_ready((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0);
+  }
+  if ((events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0) to_here.sink_ready();
+}
+
+// One turn of the relay whose source is on `side`.
+void Session::pump(Side side, PipePool& pool, WorkerCounters& counters, SessionProgress& progress) {
+  const bool is_up = side == Side::kClient;
+  Relay& relay = is_up ? up_ : down_;
+  Relay& opposite = is_up ? down_ : up_;
+  const int source = is_up ? client.get() : backend.get();
+  const int sink = is_up ? backend.get() : client.get();
+
+  const std::uint64_t before = relay.delivered();
+  const PumpResult result = relay.pump(source, sink, pool);
+  if (const std::uint64_t moved = relay.delivered() - before; moved > 0) {
+    (is_up ? counters.bytes_client_to_backend : counters.bytes_backend_to_client).add(moved);
+  }
+  switch (result) {
+    case PumpResult::kWaiting:
+      break;
+    case PumpResult::kMore:
+      progress = SessionProgress::kMore;
+      break;
+    case PumpResult::kNoPipe:
+      if (progress == SessionProgress::kWaiting) progress = SessionProgress::kStarved;
+      break;
+    case PumpResult::kEnd:
+      note_end(is_up ? EndReason::kClientClosed : EndReason::kBackendClosed);
+      break;
+    case PumpResult::kSourceFailed:
+      // All it sent before has been passed on, and nothing can be said to it any more.
+      note_end(is_up ? EndReason::kClientReset : EndReason::kBackendReset);
+      relay.abandon();
+      opposite.abandon();
+      break;
+    case PumpResult::kSinkFailed:
+      // The sink takes no more, but what it said last (a server's farewell) may still
+      // be on its way: the other direction goes on to its end.
+      note_end(is_up ? EndReason::kBackendReset : EndReason::kClientReset);
+      relay.abandon();
+      opposite.source_ready(true);
+      break;
+  }
+}
+
+SessionProgress Session::relay(PipePool& pool, WorkerCounters& counters) {
+  SessionProgress progress = SessionProgress::kWaiting;
+  if (up_.runnable()) pump(Side::kClient, pool, counters, progress);
+  if (down_.runnable()) pump(Side::kBackend, pool, counters, progress);
+  // The second pump may have found its sink dead and so woken the first relay.
+  if (down_.ended() && up_.runnable() && progress == SessionProgress::kWaiting) {
+    pump(Side::kClient, pool, counters, progress);
+  }
+  return up_.ended() && down_.ended() ? SessionProgress::kOver : progress;
+}
+
+void Session::release_backend() {
+  shut(backend);
+}
+
+void Session::release_sockets() {
+  shut(client);
+  shut(backend);
+  up_.abandon();
+  down_.abandon();
+}
+
+}  // namespace pg_gateway

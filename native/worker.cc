@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: MIT
+// The loop, the mailbox and the listening sockets. A session's life is in
+// worker_sessions.cc.
+#include "worker.h"
+
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <ctime>
+#include <limits>
+#include <utility>
+
+#include "event_tag.h"
+
+namespace pg_gateway {
+
+namespace {
+
+constexpr int kEventsPerTurn = 256;
+// Connections accepted for one wake-up: more would let a storm of new clients delay
+// the sessions there are.
+constexpr int kAcceptBudget = 16;
+constexpr std::int64_t kNsPerMs = 1'000'000;
+// How long to stop accepting when descriptors or memory are out.
+constexpr std::int64_t kAcceptPauseNs = 100 * kNsPerMs;
+
+}  // namespace
+
+SysError Worker::start(const std::vector<std::unique_ptr<Worker>>& peers, FailureSink& failures,
+                       Settings settings) {
+  peers_ = &peers;
+  failures_ = &failures;
+  settings_ = settings;
+  if (SysError error = mailbox_.open()) return error;
+  Result<UniqueFd> epoll = make_epoll();
+  if (!epoll.ok()) return epoll.error();
+  epoll_ = epoll.take();
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.u64 = EventTag{EventKind::kMailbox}.pack();
+  if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, mailbox_.fd(), &event) != 0) {
+    return SysError::last("epoll_ctl");
+  }
+  std::unique_ptr<Pipe> first = pipes_.take();  // so that a start without descriptors fails now
+  if (first == nullptr) return SysError::last("pipe2");
+  pipes_.give_back(std::move(first));
+
+  // Signals are the control plane's: the thread inherits a mask that blocks them all.
+  sigset_t all;
+  sigset_t before;
+  sigfillset(&all);
+  ::pthread_sigmask(SIG_SETMASK, &all, &before);
+  const int error = ::pthread_create(
+      &thread_, nullptr,
+      [](void* self) -> void* {
+        static_cast<Worker*>(self)->run();
+        return nullptr;
+      },
+      this);
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  if (error != 0) return SysError{"pthread_create", error};
+  ::pthread_setname_np(thread_, "pg-gw-worker");
+  started_ = true;
+  return {};
+}
+
+bool Worker::join(std::int64_t deadline_ns) {
+  if (!started_) return true;
+  int error = 0;
+  if (deadline_ns == 0) {
+    error = ::pthread_join(thread_, nullptr);
+  } else {
+    const timespec deadline{deadline_ns / 1'000'000'000, deadline_ns % 1'000'000'000};
+    error = ::pthread_clockjoin_np(thread_, nullptr, CLOCK_MONOTONIC, &deadline);
+  }
+  if (error != 0) return false;
+  started_ = false;
+  return true;
+}
+
+void Worker::ping() {
+  const std::int64_t now = monotonic_ns();
+  std::int64_t none = 0;
+  if (ping_posted_ns_.compare_exchange_strong(none, now)) post(Heartbeat{now});
+}
+
+std::int64_t Worker::loop_lag_ns() const {
+  const auto last = static_cast<std::int64_t>(counters_.loop_lag_ns.get());
+  const std::int64_t posted = ping_posted_ns_.load();
+  return posted == 0 ? last : std::max(last, monotonic_ns() - posted);
+}
+
+void Worker::run() {
+  std::array<epoll_event, kEventsPerTurn> events{};
+  while (!stopping_) {
+    const int count = ::epoll_wait(epoll_.get(), events.data(), kEventsPerTurn, next_timeout_ms());
+    // EINTR (a debugger, a stop signal) is an empty turn.
+    for (int i = 0; i < count; ++i) dispatch(events[static_cast<std::size_t>(i)]);
+    run_queued();
+    expire_deadlines();
+    reap();
+  }
+  stop_all();
+}
+
+int Worker::next_timeout_ms() {
+  if (!queued_.empty()) return 0;
+  std::int64_t earliest = std::numeric_limits<std::int64_t>::max();
+  std::int64_t at = 0;
+  std::uint32_t slot = 0;
+  for (DeadlineQueue* queue : {&connect_deadlines_, &startup_deadlines_, &linger_deadlines_}) {
+    if (queue->front(sessions_, at, slot) != nullptr) earliest = std::min(earliest, at);
+  }
+  if (resume_accepting_ns_ != 0) earliest = std::min(earliest, resume_accepting_ns_);
+  if (retry_starved_ns_ != 0) earliest = std::min(earliest, retry_starved_ns_);
+  if (earliest == std::numeric_limits<std::int64_t>::max()) return -1;
+  const std::int64_t wait_ns = earliest - monotonic_ns();
+  return wait_ns <= 0 ? 0 : static_cast<int>((wait_ns + kNsPerMs - 1) / kNsPerMs);
+}
+
+void Worker::dispatch(const epoll_event& event) {
+  const EventTag tag = EventTag::unpack(event.data.u64);
+  switch (tag.kind) {
+    case EventKind::kMailbox:
+      handle_messages();
+      break;
+    case EventKind::kListener:
+      accept_some(listeners_[tag.slot]);
+      break;
+    case EventKind::kClient:
+    case EventKind::kBackend:
+      if (sessions_.find({tag.slot, tag.generation}) != nullptr) {
+        session_event(tag.slot, tag.kind == EventKind::kClient ? Side::kClient : Side::kBackend,
+                      event.events);
+      }
+      break;
+  }
+}
+
+void Worker::handle_messages() {
+  for (Message& message : mailbox_.take()) handle(message);
+}
+
+void Worker::handle(Message& message) {
+  if (auto* client = std::get_if<NewClient>(&message)) {
+    open_session(std::move(*client));
+  } else if (auto* update = std::get_if<std::shared_ptr<const RouteUpdate>>(&message)) {
+    apply(**update);
+  } else if (auto* listener = std::get_if<NewListener>(&message)) {
+    listen_to(*listener);
+  } else if (auto* settings = std::get_if<Settings>(&message)) {
+    settings_ = *settings;
+  } else if (auto* heartbeat = std::get_if<Heartbeat>(&message)) {
+    counters_.loop_lag_ns.set(static_cast<std::uint64_t>(monotonic_ns() - heartbeat->posted_ns));
+    counters_.beats.add();
+    ping_posted_ns_.store(0);
+  } else {
+    stopping_ = true;
+  }
+}
+
+void Worker::expire_deadlines() {
+  std::int64_t at = 0;
+  std::uint32_t slot = 0;
+  const std::int64_t now = monotonic_ns();
+  while (connect_deadlines_.front(sessions_, at, slot) != nullptr && at <= now) {
+    connect_deadlines_.pop();
+    connect_failed(slot, ETIMEDOUT);
+  }
+  for (DeadlineQueue* queue : {&startup_deadlines_, &linger_deadlines_}) {
+    while (queue->front(sessions_, at, slot) != nullptr && at <= now) {
+      queue->pop();
+      close_session(slot);
+    }
+  }
+  if (resume_accepting_ns_ != 0 && resume_accepting_ns_ <= now) resume_accepting();
+  if (retry_starved_ns_ != 0 && retry_starved_ns_ <= now) {
+    retry_starved_ns_ = 0;
+    for (const SessionRef ref : std::exchange(starved_, {})) {
+      if (sessions_.find(ref) != nullptr) enqueue(ref.slot);
+    }
+  }
+}
+
+void Worker::run_queued() {
+  // One turn each: what wants more queues up again, behind the next epoll_wait.
+  for (const std::uint32_t slot : std::exchange(queued_, {})) {
+    sessions_[slot].queued = false;
+    if (sessions_[slot].state() == SessionState::kRelaying) relay(slot);
+  }
+}
+
+void Worker::stop_all() {
+  for (std::uint32_t slot = 0; slot < sessions_.slots(); ++slot) cut(slot, CutReason::kShutdown);
+  reap();
+}
+
+void Worker::listen_to(const NewListener& listener) {
+  listeners_.push_back({listener.fd, listener.tcp});
+  if (resume_accepting_ns_ != 0) return;  // joins when accepting is resumed
+  epoll_event event{};
+  // One of the workers is woken for a new connection, not all of them.
+  event.events = EPOLLIN | EPOLLEXCLUSIVE;
+  event.data.u64 =
+      EventTag{EventKind::kListener, static_cast<std::uint32_t>(listeners_.size() - 1)}.pack();
+  if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, listener.fd, &event) != 0) pause_accepting();
+}
+
+// Accepts a few connections and gives each to the least loaded worker.
+void Worker::accept_some(const Listening& listening) {
+  for (int i = 0; i < kAcceptBudget && resume_accepting_ns_ == 0; ++i) {
+    UniqueFd socket(::accept4(listening.fd, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    if (!socket.valid()) {
+      if (errno == EAGAIN) return;
+      if (out_of_resources(errno)) pause_accepting();
+      // Anything else (ECONNABORTED, EINTR, a network error of that one connection,
+      // accept(2)) concerns a connection that is gone: the next one.
+      continue;
+    }
+    counters_.accepted.add();
+    Worker* target = this;
+    for (const std::unique_ptr<Worker>& peer : *peers_) {
+      if (peer->load() < target->load()) target = peer.get();
+    }
+    target->load_.fetch_add(1, std::memory_order_relaxed);
+    NewClient client{std::move(socket), listening.tcp};
+    if (target == this) {
+      open_session(std::move(client));
+    } else {
+      target->post(std::move(client));
+    }
+  }
+}
+
+// The listening sockets are level-triggered: while accept4 cannot succeed they would
+// wake the loop for ever. (EPOLLEXCLUSIVE forbids EPOLL_CTL_MOD, so out and in again.)
+void Worker::pause_accepting() {
+  for (const Listening& listening : listeners_) {
+    ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, listening.fd, nullptr);
+  }
+  counters_.accept_pauses.add();
+  resume_accepting_ns_ = monotonic_ns() + kAcceptPauseNs;
+}
+
+void Worker::resume_accepting() {
+  resume_accepting_ns_ = 0;
+  std::vector<Listening> listeners = std::exchange(listeners_, {});
+  for (const Listening& listening : listeners) listen_to({listening.fd, listening.tcp});
+}
+
+}  // namespace pg_gateway

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: MIT
+// One thread: one epoll loop, one mailbox, its sessions.
+//
+// Owns: its epoll set, pipes and sessions. Everything private runs on the worker's
+// own thread; start(), post(), load() and counters() are for any thread.
+// Invariants:
+//  - each socket is added to epoll once, edge-triggered, for all events, and deleted
+//    once, before it is closed (a copy of the descriptor elsewhere would keep the
+//    registration alive);
+//  - epoll data is slot + generation, never a pointer;
+//  - sessions that ended in a turn of the loop are reaped at the end of that turn.
+#pragma once
+
+#include <pthread.h>
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "counters.h"
+#include "mailbox.h"
+#include "pipe_pool.h"
+#include "route.h"
+#include "session_table.h"
+
+struct epoll_event;
+
+namespace pg_gateway {
+
+// A backend that refused, reset, or did not answer: a reason to look at the cluster.
+struct BackendFailure {
+  std::uint32_t epoch = 0;
+  std::uint16_t server = 0;
+  int error = 0;  // errno
+};
+
+class FailureSink {
+ public:
+  // Called on a worker's thread; must not block.
+  virtual void backend_failed(const BackendFailure& failure) = 0;
+
+ protected:
+  ~FailureSink() = default;
+};
+
+class Worker {
+ public:
+  Worker() = default;
+  // Its thread has been joined.
+  ~Worker() = default;
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
+
+  // `peers` are all the workers, this one among them; all outlive the threads.
+  SysError start(const std::vector<std::unique_ptr<Worker>>& peers, FailureSink& failures,
+                 Settings settings);
+  void post(Message message) { mailbox_.post(std::move(message)); }
+  // Asks for a heartbeat unless one is still unanswered.
+  void ping();
+  // Waits for the thread after a Stop; false if it has not ended by the deadline (0:
+  // none).
+  bool join(std::int64_t deadline_ns);
+
+  const WorkerCounters& counters() const { return counters_; }
+  // Sessions that are or will be this worker's; what "least loaded" compares.
+  std::uint32_t load() const { return load_.load(std::memory_order_relaxed); }
+  // How late the worker's loop is: the unanswered heartbeat's age, or what the last
+  // one had to wait.
+  std::int64_t loop_lag_ns() const;
+
+ private:
+  struct Listening {
+    int fd;
+    bool tcp;
+  };
+
+  // worker.cc: the loop
+  void run();
+  int next_timeout_ms();
+  void dispatch(const epoll_event& event);
+  void handle_messages();
+  void handle(Message& message);
+  void expire_deadlines();
+  void run_queued();
+  void stop_all();
+  // worker.cc: accepting
+  void listen_to(const NewListener& listener);
+  void accept_some(const Listening& listening);
+  void pause_accepting();
+  void resume_accepting();
+
+  // worker_sessions.cc: the life of a session
+  void open_session(NewClient client);
+  void start_connect(std::uint32_t slot);
+  void finish_connect(std::uint32_t slot);
+  void connect_failed(std::uint32_t slot, int error);
+  void start_rejection(std::uint32_t slot, RejectReason reason, int error);
+  void advance_rejection(std::uint32_t slot);
+  void count_rejection(Session& session);
+  void relay(std::uint32_t slot);
+  void cut(std::uint32_t slot, CutReason reason);
+  void close_session(std::uint32_t slot);
+  void reap();
+  void session_event(std::uint32_t slot, Side side, std::uint32_t events);
+  void apply(const RouteUpdate& update);
+  void report(const Session& session, int error);
+  bool watch(int fd, std::uint32_t slot, Side side);
+  void enqueue(std::uint32_t slot);
+
+  Mailbox mailbox_;
+  UniqueFd epoll_;
+  PipePool pipes_;
+  SessionTable sessions_;
+  std::vector<Listening> listeners_;
+  std::optional<Route> route_;
+  Settings settings_;
+  const std::vector<std::unique_ptr<Worker>>* peers_ = nullptr;
+  FailureSink* failures_ = nullptr;
+
+  std::vector<std::uint32_t> queued_;   // sessions that want another turn
+  std::vector<SessionRef> starved_;     // sessions that wait for a pipe
+  std::vector<std::uint32_t> closing_;  // to be reaped
+  DeadlineQueue connect_deadlines_;
+  DeadlineQueue startup_deadlines_;
+  DeadlineQueue linger_deadlines_;
+  std::int64_t resume_accepting_ns_ = 0;  // 0: not paused
+  std::int64_t retry_starved_ns_ = 0;     // 0: none
+  bool stopping_ = false;
+
+  WorkerCounters counters_;
+  std::atomic<std::uint32_t> load_{0};
+  std::atomic<std::int64_t> ping_posted_ns_{0};  // 0: none unanswered
+  pthread_t thread_{};
+  bool started_ = false;
+};
+
+}  // namespace pg_gateway

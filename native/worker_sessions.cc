@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: MIT
+// The life of a session on its worker: opened, connected, relayed, cut or turned
+// away, closed, reaped.
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#include <cerrno>
+#include <utility>
+
+#include "event_tag.h"
+#include "worker.h"
+
+namespace pg_gateway {
+
+namespace {
+
+constexpr std::int64_t kNsPerSecond = 1'000'000'000;
+// A client that is to be told of an error must send its startup message within this.
+constexpr std::int64_t kStartupTimeoutNs = 10 * kNsPerSecond;
+// How long a client that was told may take to hang up.
+constexpr std::int64_t kLingerTimeoutNs = 2 * kNsPerSecond;
+// How soon a session that found no pipe tries again.
+constexpr std::int64_t kStarvedRetryNs = kNsPerSecond / 20;
+
+ConnectFailure classify(int error) {
+  switch (error) {
+    case ECONNREFUSED:
+    case ECONNRESET:
+      return ConnectFailure::kRefused;
+    case ETIMEDOUT:
+      return ConnectFailure::kTimeout;
+    case ENETUNREACH:
+    case EHOSTUNREACH:
+    case ENETDOWN:
+    case EHOSTDOWN:
+      return ConnectFailure::kUnreachable;
+    default:
+      return ConnectFailure::kOther;
+  }
+}
+
+// SQLSTATEs: PostgreSQL manual, "Error Codes": cannot_connect_now, too_many_connections.
+std::string answer_for(RejectReason reason, int error) {
+  if (reason == RejectReason::kResources) {
+    return fatal_error_response("53300", "the gateway is out of resources for another connection",
+                                describe_errno(error) + ".");
+  }
+  std::string detail;
+  if (error != 0) {
+    detail = "Connecting to the primary failed: " + describe_errno(error) + ".";
+  }
+  return fatal_error_response("57P03", "no PostgreSQL primary is available", detail);
+}
+
+void set_flag(int fd, int level, int option) {
+  const int on = 1;
+  // Cannot fail on a TCP socket of ours; a failure would cost latency, not data.
+  ::setsockopt(fd, level, option, &on, sizeof on);
+}
+
+}  // namespace
+
+bool Worker::watch(int fd, std::uint32_t slot, Side side) {
+  epoll_event event{};
+  event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+  event.data.u64 = EventTag{side == Side::kClient ? EventKind::kClient : EventKind::kBackend, slot,
+                            sessions_[slot].generation}
+                       .pack();
+  return ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) == 0;
+}
+
+void Worker::open_session(NewClient client) {
+  const std::uint32_t slot = sessions_.allocate();
+  Session& session = sessions_[slot];
+  session.begin(std::move(client.socket), client.tcp);
+  if (!watch(session.client.get(), slot, Side::kClient)) {
+    counters_.rejected[RejectReason::kResources].add();
+    session.release_sockets();
+    sessions_.free(slot);
+    load_.fetch_sub(1, std::memory_order_relaxed);
+    return;
+  }
+  if (route_.has_value()) {
+    session.transition(SessionState::kConnecting);
+    counters_.active.add();
+    start_connect(slot);
+  } else {
+    start_rejection(slot, RejectReason::kNoPrimary, 0);
+  }
+}
+
+// Connects to the current route; the session is in kConnecting and there is a route.
+void Worker::start_connect(std::uint32_t slot) {
+  Session& session = sessions_[slot];
+  session.epoch = route_->epoch;
+  session.server = route_->server;
+  session.connect_started_ns = monotonic_ns();
+  session.backend.reset(
+      ::socket(route_->address.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (!session.backend.valid()) return connect_failed(slot, errno);
+  const int fd = session.backend.get();
+  set_flag(fd, IPPROTO_TCP, TCP_NODELAY);
+  if (settings_.tcp_keepalive) set_flag(fd, SOL_SOCKET, SO_KEEPALIVE);
+  if (::connect(fd, route_->address.get(), route_->address.length) != 0 && errno != EINPROGRESS) {
+    return connect_failed(slot, errno);
+  }
+  // Added after connect(2): before it the socket would report a hang-up (EPOLLHUP).
+  if (!watch(fd, slot, Side::kBackend)) return connect_failed(slot, errno);
+  session.deadline_ns = session.connect_started_ns + settings_.connect_timeout_ns;
+  connect_deadlines_.push(session.deadline_ns, {slot, session.generation});
+}
+
+// The backend's socket has an event: connected, or failed (connect(2), EINPROGRESS).
+void Worker::finish_connect(std::uint32_t slot) {
+  Session& session = sessions_[slot];
+  int error = 0;
+  socklen_t length = sizeof error;
+  if (::getsockopt(session.backend.get(), SOL_SOCKET, SO_ERROR, &error, &length) != 0) {
+    error = errno;
+  }
+  if (error != 0) return connect_failed(slot, error);
+  session.transition(SessionState::kRelaying);
+  session.deadline_ns = 0;
+  ServerCounters& server = counters_.servers[session.server];
+  server.connected(monotonic_ns() - session.connect_started_ns);
+  server.sessions.add();
+}
+
+void Worker::connect_failed(std::uint32_t slot, int error) {
+  Session& session = sessions_[slot];
+  counters_.servers[session.server].connect_failures[classify(error)].add();
+  if (out_of_resources(error)) return start_rejection(slot, RejectReason::kResources, error);
+  report(session, error);
+  start_rejection(slot, RejectReason::kConnectFailed, error);
+}
+
+// From kFree or kConnecting: the client is told that it cannot be served.
+// `error`: the errno that prevented the connection, if there was one.
+void Worker::start_rejection(std::uint32_t slot, RejectReason reason, int error) {
+  Session& session = sessions_[slot];
+  if (session.state() == SessionState::kConnecting) {
+    if (session.backend.valid()) {
+      ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, session.backend.get(), nullptr);
+      session.release_backend();
+    }
+    counters_.active.sub();
+  }
+  session.transition(SessionState::kRejecting);
+  session.reject_reason = reason;
+  session.rejection = std::make_unique<Rejection>(answer_for(reason, error));
+  session.deadline_ns = monotonic_ns() + kStartupTimeoutNs;
+  startup_deadlines_.push(session.deadline_ns, {slot, session.generation});
+  // What the client has sent so far was an edge of the past.
+  advance_rejection(slot);
+}
+
+void Worker::advance_rejection(std::uint32_t slot) {
+  Session& session = sessions_[slot];
+  const bool had_answered = session.rejection->answered();
+  switch (session.rejection->advance(session.client.get())) {
+    case RejectProgress::kWaiting:
+      break;
+    case RejectProgress::kAnswered:
+      if (had_answered) break;
+      count_rejection(session);
+      session.deadline_ns = monotonic_ns() + kLingerTimeoutNs;
+      linger_deadlines_.push(session.deadline_ns, {slot, session.generation});
+      break;
+    case RejectProgress::kMalformed:
+    case RejectProgress::kDone:
+      close_session(slot);
+      break;
+  }
+}
+
+// Once for each client: under the reason it was turned away for, or as one that never
+// got as far as asking.
+void Worker::count_rejection(Session& session) {
+  if (std::exchange(session.reject_counted, true)) return;
+  counters_.rejected[session.rejection->heard() ? session.reject_reason : RejectReason::kStartup]
+      .add();
+}
+
+void Worker::session_event(std::uint32_t slot, Side side, std::uint32_t events) {
+  Session& session = sessions_[slot];
+  switch (session.state()) {
+    case SessionState::kConnecting:
+      session.note_events(side, events);
+      if (side == Side::kBackend) {
+        finish_connect(slot);
+        if (session.state() == SessionState::kRelaying) relay(slot);
+      } else if ((events & (EPOLLHUP | EPOLLERR)) != 0) {
+        close_session(slot);
+      }
+      break;
+    case SessionState::kRelaying:
+      session.note_events(side, events);
+      relay(slot);
+      break;
+    case SessionState::kRejecting:
+      if (side == Side::kClient) advance_rejection(slot);
+      break;
+    case SessionState::kFree:
+    case SessionState::kClosing:
+      break;
+  }
+}
+
+void Worker::relay(std::uint32_t slot) {
+  Session& session = sessions_[slot];
+  switch (session.relay(pipes_, counters_)) {
+    case SessionProgress::kWaiting:
+      break;
+    case SessionProgress::kMore:
+      enqueue(slot);
+      break;
+    case SessionProgress::kStarved:
+      starved_.push_back({slot, session.generation});
+      if (retry_starved_ns_ == 0) retry_starved_ns_ = monotonic_ns() + kStarvedRetryNs;
+      break;
+    case SessionProgress::kOver:
+      counters_.ended[session.end_reason].add();
+      if (session.end_reason == EndReason::kBackendReset) report(session, ECONNRESET);
+      close_session(slot);
+      break;
+  }
+}
+
+void Worker::enqueue(std::uint32_t slot) {
+  if (std::exchange(sessions_[slot].queued, true)) return;
+  queued_.push_back(slot);
+}
+
+void Worker::report(const Session& session, int error) {
+  failures_->backend_failed({session.epoch, session.server, error});
+}
+
+// Ends a session without waiting for an event, an idle one too.
+void Worker::cut(std::uint32_t slot, CutReason reason) {
+  Session& session = sessions_[slot];
+  switch (session.state()) {
+    case SessionState::kRelaying:
+    case SessionState::kConnecting:
+      counters_.cut[reason].add();
+      close_session(slot);
+      break;
+    case SessionState::kRejecting:
+      close_session(slot);
+      break;
+    case SessionState::kFree:
+    case SessionState::kClosing:
+      break;
+  }
+}
+
+void Worker::close_session(std::uint32_t slot) {
+  Session& session = sessions_[slot];
+  if (session.state() == SessionState::kRelaying) counters_.servers[session.server].sessions.sub();
+  if (session.state() == SessionState::kRelaying || session.state() == SessionState::kConnecting) {
+    counters_.active.sub();
+  }
+  if (session.state() == SessionState::kRejecting) count_rejection(session);
+  session.deadline_ns = 0;
+  session.transition(SessionState::kClosing);
+  closing_.push_back(slot);
+}
+
+void Worker::reap() {
+  for (const std::uint32_t slot : closing_) {
+    Session& session = sessions_[slot];
+    for (const UniqueFd* socket : {&session.client, &session.backend}) {
+      if (socket->valid()) ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, socket->get(), nullptr);
+    }
+    session.release_sockets();
+    session.rejection.reset();
+    session.transition(SessionState::kFree);
+    sessions_.free(slot);
+    load_.fetch_sub(1, std::memory_order_relaxed);
+  }
+  closing_.clear();
+}
+
+void Worker::apply(const RouteUpdate& update) {
+  route_ = update.route;
+  for (std::uint32_t slot = 0; slot < sessions_.slots(); ++slot) {
+    Session& session = sessions_[slot];
+    if (session.epoch >= update.cut_below_epoch) continue;
+    if (session.state() == SessionState::kRelaying) {
+      cut(slot, update.cut_reason);
+    } else if (session.state() == SessionState::kConnecting) {
+      // Not a byte has been exchanged: it may as well go to the new primary.
+      if (!route_.has_value()) {
+        start_rejection(slot, RejectReason::kNoPrimary, 0);
+        continue;
+      }
+      if (session.backend.valid()) {
+        ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, session.backend.get(), nullptr);
+        session.release_backend();
+      }
+      start_connect(slot);
+    }
+  }
+}
+
+}  // namespace pg_gateway
