@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: MIT
+// The control plane's face of the native data plane: the only importer of the
+// addon. Validates every argument, so that the native side may trust what it gets.
+//
+// Owns the engine: its threads, its listening sockets, every client session.
+
+import { createRequire } from 'node:module';
+import { isIP } from 'node:net';
+import { getSystemErrorName } from 'node:util';
+
+import type { CutReason, DataPlaneStats } from './dataplane-stats.js';
+import { GatewayError } from './errors.js';
+
+/** Where new sessions go. */
+export interface Route {
+  /** Grows with each new destination, 1..2^32-1; sessions keep the one they were opened in. */
+  readonly epoch: number;
+  /** The server's slot, 0..MAX_SERVERS-1: names its counters. */
+  readonly server: number;
+  /** Numeric IPv4 or IPv6 address (a scope such as %eth0 may follow). */
+  readonly address: string;
+  /** 1..65535 */
+  readonly port: number;
+}
+
+/** Sessions of an epoch below `belowEpoch` are cut, idle ones too. */
+export interface Cut {
+  readonly belowEpoch: number;
+  readonly reason: Exclude<CutReason, 'shutdown'>;
+}
+
+/** A backend connection that was refused, reset, or not answered in time. */
+export interface BackendFailure {
+  readonly epoch: number;
+  readonly server: number;
+  /** The errno's words: `Connection refused`. */
+  readonly error: string;
+}
+
+export interface DataPlaneSettings {
+  /** How long a connection to the backend may take, 1..600000. */
+  readonly connectTimeoutMs: number;
+  /** SO_KEEPALIVE on both sockets of a session. */
+  readonly tcpKeepalive: boolean;
+}
+
+export interface DataPlaneOptions extends DataPlaneSettings {
+  /** Threads, 1..64. */
+  readonly workers: number;
+  /** Called on the event loop; a burst of failures comes as one, the newest. */
+  readonly onBackendFailure: (failure: BackendFailure) => void;
+}
+
+/** Slots of servers that the native side has counters for (kMaxServers). */
+export const MAX_SERVERS = 128;
+const MAX_WORKERS = 64;
+const MAX_EPOCH = 2 ** 32 - 1;
+const MAX_TIMEOUT_MS = 600_000;
+
+/** The order of `enum class CutReason` in native/counters.h. */
+const CUT_REASON_NUMBERS: Readonly<Record<Cut['reason'], number>> = { demoted: 0, superseded: 1 };
+
+interface NativeEngine {
+  adopt(fd: number): void;
+  bind(address: string, port: number): number;
+  updateRoute(route: Route | null, cutBelowEpoch: number, cutReason: number): void;
+  configure(settings: DataPlaneSettings): void;
+  ping(): void;
+  stats(): DataPlaneStats;
+  stop(timeoutMs: number): boolean;
+}
+
+interface NativeModule {
+  readonly Engine: new (
+    options: DataPlaneSettings & { readonly workers: number },
+    onBackendFailure: (failure: BackendFailure) => void,
+  ) => NativeEngine;
+}
+
+/**
+ * Loads the addon and starts its worker threads.
+ * @throws GatewayError DATAPLANE_LOAD, DATAPLANE_START, DATAPLANE_ARGUMENT
+ */
+export function openDataPlane(options: DataPlaneOptions): DataPlane {
+  requireInteger('workers', options.workers, 1, MAX_WORKERS);
+  checkSettings(options);
+  const { Engine } = loadAddon();
+  const { workers, connectTimeoutMs, tcpKeepalive, onBackendFailure } = options;
+  try {
+    return new DataPlane(new Engine({ workers, connectTimeoutMs, tcpKeepalive }, onBackendFailure));
+  } catch (error) {
+    throw new GatewayError('DATAPLANE_START', `cannot start ${workers.toString()} workers: ${words(error)}`, {
+      cause: error,
+    });
+  }
+}
+
+export class DataPlane {
+  readonly #engine: NativeEngine;
+  #finalStats: DataPlaneStats | undefined;
+
+  constructor(engine: NativeEngine) {
+    this.#engine = engine;
+  }
+
+  /**
+   * Accepts clients from a listening stream socket that somebody else bound.
+   * @throws GatewayError LISTEN_FAILED saying what the descriptor is not; it is left open
+   */
+  adoptListener(fd: number): void {
+    requireInteger('descriptor', fd, 0, 2 ** 31 - 1);
+    try {
+      this.#engine.adopt(fd);
+    } catch (error) {
+      throw new GatewayError('LISTEN_FAILED', `cannot accept clients on descriptor ${fd.toString()}: ${words(error)}`, {
+        cause: error,
+      });
+    }
+  }
+
+  /**
+   * Binds a numeric address and accepts clients there; the port (a free one for 0).
+   * @throws Error with Node's `code` and `errno`, as net.Server would
+   */
+  bindListener(address: string, port: number): number {
+    requireAddress(address);
+    requireInteger('port', port, 0, 65535);
+    try {
+      return this.#engine.bind(address, port);
+    } catch (error) {
+      throw asNodeError(error);
+    }
+  }
+
+  /** Sends new clients there, or (null) tells them that there is no primary; and cuts what must not go on. */
+  setRoute(route: Route | null, cut?: Cut): void {
+    if (route !== null) {
+      requireInteger('epoch', route.epoch, 1, MAX_EPOCH);
+      requireInteger('server', route.server, 0, MAX_SERVERS - 1);
+      requireAddress(route.address);
+      requireInteger('port', route.port, 1, 65535);
+    }
+    if (cut !== undefined) requireInteger('belowEpoch', cut.belowEpoch, 0, MAX_EPOCH);
+    this.#engine.updateRoute(route, cut?.belowEpoch ?? 0, CUT_REASON_NUMBERS[cut?.reason ?? 'superseded']);
+  }
+
+  /** For connections made from now on. */
+  configure(settings: DataPlaneSettings): void {
+    checkSettings(settings);
+    this.#engine.configure({ connectTimeoutMs: settings.connectTimeoutMs, tcpKeepalive: settings.tcpKeepalive });
+  }
+
+  /** Asks every worker for a heartbeat: its count is `beat` in the stats. */
+  ping(): void {
+    if (this.#finalStats === undefined) this.#engine.ping();
+  }
+
+  stats(): DataPlaneStats {
+    return this.#finalStats ?? this.#engine.stats();
+  }
+
+  /**
+   * Ends all sessions and threads. Blocks for at most `timeoutMs`; false if a thread had not ended by then (the
+   * process must exit). Idempotent.
+   */
+  close(timeoutMs: number): boolean {
+    if (this.#finalStats !== undefined) return true;
+    requireInteger('timeoutMs', timeoutMs, 1, MAX_TIMEOUT_MS);
+    this.#finalStats = this.#engine.stats();
+    return this.#engine.stop(timeoutMs);
+  }
+}
+
+function loadAddon(): NativeModule {
+  try {
+    // The build puts the addon beside this file. What it exports is fixed by native/engine_wrap.cc.
+    return createRequire(import.meta.url)('./dataplane.node') as NativeModule;
+  } catch (error) {
+    throw new GatewayError(
+      'DATAPLANE_LOAD',
+      `cannot load dist/dataplane.node (npm run build makes it): ${words(error)}`,
+      {
+        cause: error,
+      },
+    );
+  }
+}
+
+function checkSettings(settings: DataPlaneSettings): void {
+  requireInteger('connectTimeoutMs', settings.connectTimeoutMs, 1, MAX_TIMEOUT_MS);
+}
+
+function requireInteger(name: string, value: number, min: number, max: number): void {
+  if (Number.isInteger(value) && value >= min && value <= max) return;
+  throw new GatewayError(
+    'DATAPLANE_ARGUMENT',
+    `${name} is ${value.toString()}: expected a whole number from ${min.toString()} to ${max.toString()}`,
+  );
+}
+
+function requireAddress(address: string): void {
+  if (isIP(address) !== 0) return;
+  throw new GatewayError('DATAPLANE_ARGUMENT', `address is ${JSON.stringify(address)}: expected an IP address`);
+}
+
+function words(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** The addon's errors carry a positive `errno`; Node's have `code` and a negative one. */
+function asNodeError(error: unknown): unknown {
+  if (!(error instanceof Error && 'errno' in error && typeof error.errno === 'number')) return error;
+  return Object.assign(error, { code: getSystemErrorName(-error.errno), errno: -error.errno });
+}
