@@ -7,6 +7,7 @@ namespace pg_gateway {
 
 SysError Engine::start(const EngineOptions& options) {
   settings_ = options.settings;
+  accepting_ = options.accepting;
   SysError error = start_workers(options);
   if (error) stop(0);
   return error;
@@ -25,11 +26,19 @@ SysError Engine::adopt(int listening_fd) {
   Result<Listener> adopted = adopt_listener(listening_fd, settings_.tcp_keepalive);
   if (!adopted.ok()) return adopted.error();
   listeners_.push_back(adopted.take());
-  const Listener& listener = listeners_.back();
+  if (accepting_) accept_from(listeners_.back());
+  return {};
+}
+
+void Engine::accept_from(const Listener& listener) {
   for (const std::unique_ptr<Worker>& worker : workers_) {
     worker->post(NewListener{listener.fd.get(), listener.tcp});
   }
-  return {};
+}
+
+void Engine::start_accepting() {
+  if (std::exchange(accepting_, true)) return;
+  for (const Listener& listener : listeners_) accept_from(listener);
 }
 
 Result<std::uint16_t> Engine::bind(const std::string& address, std::uint16_t port) {

@@ -20,6 +20,8 @@ namespace pg_gateway {
 struct EngineOptions {
   unsigned workers = 1;
   Settings settings;
+  // False: clients wait in the listening sockets' queues until start_accepting().
+  bool accepting = true;
 };
 
 class Engine final : private FailureSink {
@@ -35,10 +37,14 @@ class Engine final : private FailureSink {
 
   // Starts the workers. On an error those that had started are stopped again.
   SysError start(const EngineOptions& options);
-  // Accepts from the socket until stop(). On an error the descriptor is not closed.
+  // Accepts from the socket, once accepting, until stop(). On an error the descriptor is not
+  // closed.
   SysError adopt(int listening_fd);
   // Binds, and accepts from that socket; its port.
   Result<std::uint16_t> bind(const std::string& address, std::uint16_t port);
+
+  // Idempotent.
+  void start_accepting();
 
   void update_route(const RouteUpdate& update);
   void configure(const Settings& settings);
@@ -56,11 +62,13 @@ class Engine final : private FailureSink {
 
  private:
   void backend_failed(const BackendFailure& failure) override;
+  void accept_from(const Listener& listener);
   SysError start_workers(const EngineOptions& options);
 
   std::vector<std::unique_ptr<Worker>> workers_;
   std::vector<Listener> listeners_;
   Settings settings_;
+  bool accepting_ = true;
 
   std::mutex failure_mutex_;
   BackendFailure failure_;        // guarded by failure_mutex_

@@ -35,16 +35,18 @@ Settings settings_of(const Napi::Object& options) {
 }  // namespace
 
 void EngineWrap::define(Napi::Env env, Napi::Object exports) {
-  exports.Set("Engine", DefineClass(env, "Engine",
-                                    {
-                                        InstanceMethod("adopt", &EngineWrap::adopt),
-                                        InstanceMethod("bind", &EngineWrap::bind),
-                                        InstanceMethod("updateRoute", &EngineWrap::update_route),
-                                        InstanceMethod("configure", &EngineWrap::configure),
-                                        InstanceMethod("ping", &EngineWrap::ping),
-                                        InstanceMethod("stats", &EngineWrap::stats),
-                                        InstanceMethod("stop", &EngineWrap::stop),
-                                    }));
+  exports.Set("Engine",
+              DefineClass(env, "Engine",
+                          {
+                              InstanceMethod("adopt", &EngineWrap::adopt),
+                              InstanceMethod("bind", &EngineWrap::bind),
+                              InstanceMethod("startAccepting", &EngineWrap::start_accepting),
+                              InstanceMethod("updateRoute", &EngineWrap::update_route),
+                              InstanceMethod("configure", &EngineWrap::configure),
+                              InstanceMethod("ping", &EngineWrap::ping),
+                              InstanceMethod("stats", &EngineWrap::stats),
+                              InstanceMethod("stop", &EngineWrap::stop),
+                          }));
 }
 
 EngineWrap::EngineWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<EngineWrap>(info) {
@@ -60,8 +62,8 @@ EngineWrap::EngineWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Engine
         });
       },
       this);
-  const SysError error =
-      engine_->start({static_cast<unsigned>(number(options, "workers")), settings_of(options)});
+  const SysError error = engine_->start(
+      {static_cast<unsigned>(number(options, "workers")), settings_of(options), false});
   if (error) {
     engine_.reset();
     on_failure_.Release();
@@ -102,6 +104,11 @@ Napi::Value EngineWrap::bind(const Napi::CallbackInfo& info) {
   Result<std::uint16_t> bound = engine(info.Env()).bind(address, port);
   if (!bound.ok()) throw_sys_error(info.Env(), bound.error());
   return Napi::Number::New(info.Env(), bound.value());
+}
+
+Napi::Value EngineWrap::start_accepting(const Napi::CallbackInfo& info) {
+  engine(info.Env()).start_accepting();
+  return info.Env().Undefined();
 }
 
 Napi::Value EngineWrap::update_route(const Napi::CallbackInfo& info) {

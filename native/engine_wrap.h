@@ -18,6 +18,7 @@ class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
  public:
   static void define(Napi::Env env, Napi::Object exports);
 
+  // Accepts nobody before startAccepting().
   // new Engine({ workers, connectTimeoutMs, tcpKeepalive }, onBackendFailure)
   explicit EngineWrap(const Napi::CallbackInfo& info);
   ~EngineWrap() override;
@@ -26,6 +27,7 @@ class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
   // All of these throw an Error with `syscall` and `errno` where a call of the system failed.
   Napi::Value adopt(const Napi::CallbackInfo& info);  // (fd)
   Napi::Value bind(const Napi::CallbackInfo& info);   // (address, port) -> port
+  Napi::Value start_accepting(const Napi::CallbackInfo& info);
   Napi::Value update_route(
       const Napi::CallbackInfo& info);  // (route | null, cutBelowEpoch, cutReason)
   Napi::Value configure(const Napi::CallbackInfo& info);  // ({ connectTimeoutMs, tcpKeepalive })

@@ -63,6 +63,7 @@ const CUT_REASON_NUMBERS: Readonly<Record<Cut['reason'], number>> = { demoted: 0
 interface NativeEngine {
   adopt(fd: number): void;
   bind(address: string, port: number): number;
+  startAccepting(): void;
   updateRoute(route: Route | null, cutBelowEpoch: number, cutReason: number): void;
   configure(settings: DataPlaneSettings): void;
   ping(): void;
@@ -130,6 +131,11 @@ export class DataPlane {
     } catch (error) {
       throw asNodeError(error);
     }
+  }
+
+  /** From now on clients are served; before, they wait in the queues of the listening sockets. Idempotent. */
+  startAccepting(): void {
+    this.#engine.startAccepting();
   }
 
   /** Sends new clients there, or (null) tells them that there is no primary; and cuts what must not go on. */
