@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: MIT
+// The metrics of the gateway, as Prometheus reads them. The only importer of
+// prom-client. Owns one registry; nothing is in prom-client's global one.
+//
+// Two ways in: what happens is told by calls (observation, verdict, reloaded);
+// what is the case is read from the sources when someone scrapes. So an idle
+// gateway does nothing for its metrics.
+//
+// Counters of the data plane are absolute and exact; they are rendered as the
+// nearest double, which is what Prometheus stores: exact up to 2^53 (8 PiB).
+
+import { performance } from 'node:perf_hooks';
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry, type Metric } from 'prom-client';
+import {
+  CONNECT_BUCKETS_SECONDS,
+  CONNECT_FAILURE_REASONS,
+  CUT_REASONS,
+  END_REASONS,
+  REJECT_REASONS,
+  type DataPlaneStats,
+  type ServerStats,
+} from './dataplane-stats.js';
+import {
+  ComputedMetric,
+  connectCounts,
+  histogramSamples,
+  isUp,
+  PROBE_FAILURE_REASONS,
+  roleOf,
+  ROLES,
+  type CandidateView,
+  type ConnectCounts,
+} from './metrics-samples.js';
+import type { Observation } from './probe/observation.js';
+
+export type { CandidateView } from './metrics-samples.js';
+
+/** Where the metrics look when they are scraped; cheap and without side effects. */
+export interface MetricsSources {
+  readonly stats: () => DataPlaneStats;
+  /** The candidates now, in any order; their slots are all different. */
+  readonly candidates: () => readonly CandidateView[];
+  /** The epoch of the current route, 0 before the first. */
+  readonly epoch: () => number;
+  /** Of the product. */
+  readonly version: string;
+  /** Monotonic clock, milliseconds. */
+  readonly now?: () => number;
+}
+
+/** What the metrics need of an election's verdict. */
+export type PrimaryView =
+  | {
+      readonly kind: 'primary';
+      readonly primary: { readonly candidate: { readonly name: string }; readonly timeline: number };
+    }
+  | { readonly kind: 'none' };
+
+export type ReloadResult = 'ok' | 'rejected';
+
+const RELOAD_RESULTS: readonly ReloadResult[] = ['ok', 'rejected'];
+
+/** One candidate with the counters of its slot. */
+type Server = CandidateView & { readonly connect: ConnectCounts };
+
+export class Metrics {
+  readonly #registry = new Registry();
+  readonly #metrics = declareMetrics(this.#registry);
+  readonly #sources: MetricsSources;
+  readonly #now: () => number;
+  /** Candidates that have series. */
+  readonly #known = new Set<string>();
+  /** Who has a slot, and what the slot had counted for others before. */
+  readonly #slots = new Map<number, { readonly name: string; readonly since: ServerStats | undefined }>();
+  #servers: readonly Server[] = [];
+  #lastPrimary: { readonly name: string; readonly timeline: number } | undefined;
+  /** When the running outage began; undefined while there is a primary. */
+  #withoutPrimarySince: number | undefined;
+  #withoutPrimaryMs = 0;
+
+  constructor(sources: MetricsSources) {
+    this.#sources = sources;
+    this.#now = sources.now ?? (() => performance.now());
+    this.#withoutPrimarySince = this.#now();
+    this.#metrics.buildInfo.set({ version: sources.version, node: process.versions.node }, 1);
+    for (const result of RELOAD_RESULTS) this.#metrics.reloads.inc({ result }, 0);
+    this.#declareComputed();
+    collectProcessMetrics(this.#registry);
+  }
+
+  /** Of what render() gives. */
+  get contentType(): string {
+    return this.#registry.contentType;
+  }
+
+  /** A probe has ended. One of a candidate that is no more is left out. */
+  observation(observation: Observation): void {
+    const server = observation.candidate.name;
+    if (!this.#known.has(server)) this.#takeCandidates(this.#sources.candidates(), this.#sources.stats());
+    if (!this.#known.has(server)) return;
+    this.#metrics.probeSeconds.observe({ server }, observation.tookMs / 1000);
+    if (observation.kind === 'failed') this.#metrics.probeFailures.inc({ server, reason: observation.reason });
+  }
+
+  /** The verdict has changed. Also counts as a failover: the same server on a higher timeline. */
+  verdict(verdict: PrimaryView): void {
+    if (verdict.kind === 'none') {
+      this.#withoutPrimarySince ??= this.#now();
+      return;
+    }
+    const { timeline } = verdict.primary;
+    const { name } = verdict.primary.candidate;
+    const last = this.#lastPrimary;
+    if (last !== undefined && (last.name !== name || timeline > last.timeline)) this.#metrics.failovers.inc();
+    this.#lastPrimary = { name, timeline };
+    this.#withoutPrimaryMs = this.#outageMs();
+    this.#withoutPrimarySince = undefined;
+  }
+
+  reloaded(result: ReloadResult): void {
+    this.#metrics.reloads.inc({ result });
+  }
+
+  /** The exposition. Rejects only by a fault of a source. */
+  async render(): Promise<string> {
+    const stats = this.#sources.stats();
+    const views = this.#sources.candidates();
+    this.#takeCandidates(views, stats);
+    const bySlot = new Map(stats.servers.map((server) => [server.server, server]));
+    this.#servers = views.map((view) => {
+      const since = this.#slots.get(view.server)?.since;
+      return { ...view, connect: connectCounts(bySlot.get(view.server), since) };
+    });
+    this.#updateTotals(stats);
+    this.#updateServers();
+    this.#updateWorkers(stats);
+    // All samples are read before the first await in there, so renders that overlap do not mix.
+    return this.#registry.metrics();
+  }
+
+  #outageMs(): number {
+    const running = this.#withoutPrimarySince === undefined ? 0 : this.#now() - this.#withoutPrimarySince;
+    return this.#withoutPrimaryMs + running;
+  }
+
+  /** Makes the series of candidates that came, and drops those of candidates that went. */
+  #takeCandidates(views: readonly CandidateView[], stats: DataPlaneStats): void {
+    const names = new Set(views.map(({ name }) => name));
+    for (const server of this.#known) {
+      if (names.has(server)) continue;
+      this.#known.delete(server);
+      this.#metrics.probeSeconds.remove({ server });
+      for (const reason of PROBE_FAILURE_REASONS) this.#metrics.probeFailures.remove({ server, reason });
+    }
+    for (const { name, server: slot } of views) {
+      if (!this.#known.has(name)) {
+        this.#known.add(name);
+        this.#metrics.probeSeconds.zero({ server: name });
+        for (const reason of PROBE_FAILURE_REASONS) this.#metrics.probeFailures.inc({ server: name, reason }, 0);
+      }
+      const owner = this.#slots.get(slot);
+      if (owner?.name === name) continue;
+      // A slot that another candidate had goes on counting; the new one's series begin at 0.
+      const since = owner === undefined ? undefined : stats.servers.find(({ server }) => server === slot);
+      this.#slots.set(slot, { name, since });
+    }
+  }
+
+  #updateTotals(stats: DataPlaneStats): void {
+    const metrics = this.#metrics;
+    const hasPrimary = this.#withoutPrimarySince === undefined;
+    metrics.connectionsActive.set(stats.active);
+    setCounter(metrics.connections, stats.accepted);
+    setCounter(metrics.bytesClientToBackend, stats.bytesClientToBackend);
+    setCounter(metrics.bytesBackendToClient, stats.bytesBackendToClient);
+    setCounter(metrics.acceptPauses, stats.acceptPauses);
+    metrics.rejected.reset();
+    for (const reason of REJECT_REASONS) metrics.rejected.inc({ reason }, Number(stats.rejected[reason]));
+    metrics.cut.reset();
+    for (const reason of CUT_REASONS) metrics.cut.inc({ reason }, Number(stats.cut[reason]));
+    metrics.ended.reset();
+    for (const reason of END_REASONS) metrics.ended.inc({ reason }, Number(stats.ended[reason]));
+    metrics.epoch.set(this.#sources.epoch());
+    metrics.hasPrimary.set(hasPrimary ? 1 : 0);
+    metrics.withoutPrimary.reset();
+    metrics.withoutPrimary.inc(this.#outageMs() / 1000);
+    metrics.loopBusy.reset();
+    metrics.loopBusy.inc(performance.eventLoopUtilization().active / 1000);
+  }
+
+  #updateServers(): void {
+    const metrics = this.#metrics;
+    const healthy = this.#servers.filter(isUp).length;
+    metrics.serversHealthy.set(healthy);
+    metrics.serversUnhealthy.set(this.#servers.length - healthy);
+    metrics.serverUp.reset();
+    metrics.serverRole.reset();
+    metrics.serverTimeline.reset();
+    metrics.serverSessions.reset();
+    metrics.connectFailures.reset();
+    for (const view of this.#servers) {
+      const server = view.name;
+      const isRole = roleOf(view);
+      metrics.serverUp.set({ server }, isUp(view) ? 1 : 0);
+      for (const role of ROLES) metrics.serverRole.set({ server, role }, role === isRole ? 1 : 0);
+      // An old answer is no knowledge: no timeline rather than a stale one.
+      if (view.observation?.kind === 'answered')
+        metrics.serverTimeline.set({ server }, view.observation.state.timeline);
+      metrics.serverSessions.set({ server }, view.connect.sessions);
+      for (const reason of CONNECT_FAILURE_REASONS) {
+        metrics.connectFailures.inc({ server, reason }, Number(view.connect.failures[reason]));
+      }
+    }
+  }
+
+  #updateWorkers(stats: DataPlaneStats): void {
+    this.#metrics.workerSessions.reset();
+    this.#metrics.workerLag.reset();
+    for (const [index, { sessions, loopLagMs }] of stats.workers.entries()) {
+      const worker = index.toString();
+      this.#metrics.workerSessions.set({ worker }, sessions);
+      this.#metrics.workerLag.set({ worker }, loopLagMs / 1000);
+    }
+  }
+
+  #declareComputed(): void {
+    const connect = 'pg_gateway_backend_connect_duration_seconds';
+    const computed = [
+      // The original's name for what is a gauge. Prometheus's naming rules keep _total for counters, so it has no type.
+      new ComputedMetric('pg_gateway_servers_total', 'Configured candidates.', 'untyped', () => [
+        { labels: {}, value: this.#servers.length },
+      ]),
+      new ComputedMetric(connect, 'How long connecting to a server took, for clients.', 'histogram', () =>
+        this.#servers.flatMap((view) => histogramSamples(connect, { server: view.name }, view.connect)),
+      ),
+    ];
+    for (const metric of computed) {
+      // The Registry's type only knows prom-client's own four classes; what it calls is what ComputedMetric has.
+      this.#registry.registerMetric(metric as unknown as Metric);
+    }
+  }
+}
+
+/** The counters are absolute where they come from: prom-client's is set back and filled up to the same value. */
+function setCounter(counter: Counter, value: bigint): void {
+  counter.reset();
+  counter.inc(Number(value));
+}
+
+function declareMetrics(registry: Registry) {
+  const registers = [registry];
+  const gauge = <L extends string = never>(name: string, help: string, ...labelNames: L[]): Gauge<L> =>
+    new Gauge({ name: `pg_gateway_${name}`, help, labelNames, registers });
+  const counter = <L extends string = never>(name: string, help: string, ...labelNames: L[]): Counter<L> =>
+    new Counter({ name: `pg_gateway_${name}`, help, labelNames, registers });
+  return {
+    buildInfo: gauge('build_info', 'What is running; always 1.', 'version', 'node'),
+    connectionsActive: gauge('connections_active', 'Client connections held now.'),
+    connections: counter('connections_total', 'Client connections accepted.'),
+    bytesClientToBackend: counter('bytes_client_to_backend_total', 'Bytes moved from clients to servers.'),
+    bytesBackendToClient: counter('bytes_backend_to_client_total', 'Bytes moved from servers to clients.'),
+    rejected: counter('clients_rejected_total', 'Clients not served, by reason.', 'reason'),
+    cut: counter('sessions_cut_total', 'Sessions ended by the gateway, by reason.', 'reason'),
+    ended: counter('sessions_ended_total', 'Sessions that ended by themselves, by who ended first.', 'reason'),
+    acceptPauses: counter('accept_pauses_total', 'Times accepting was paused for want of descriptors or memory.'),
+    serversHealthy: gauge('servers_healthy', 'Candidates that answered their last probe, whatever their role.'),
+    serversUnhealthy: gauge('servers_unhealthy', 'Candidates that did not answer their last probe.'),
+    serverUp: gauge('server_up', 'Whether the candidate answered its last probe.', 'server'),
+    serverRole: gauge('server_role', 'The role of the candidate: 1 for the one it has.', 'server', 'role'),
+    serverTimeline: gauge('server_timeline', 'Timeline of the candidate, by its last probe.', 'server'),
+    serverSessions: gauge('server_sessions', 'Sessions on the server now.', 'server'),
+    probeSeconds: new Histogram({
+      name: 'pg_gateway_probe_duration_seconds',
+      help: 'How long a probe took, whatever its result.',
+      labelNames: ['server'] as const,
+      buckets: [...CONNECT_BUCKETS_SECONDS],
+      registers,
+    }),
+    probeFailures: counter('probe_failures_total', 'Probes without an answer, by reason.', 'server', 'reason'),
+    connectFailures: counter(
+      'backend_connect_failures_total',
+      'Connections to a server that were not made, by reason.',
+      'server',
+      'reason',
+    ),
+    hasPrimary: gauge('has_primary', 'Whether a primary is proven.'),
+    epoch: gauge('epoch', 'Number of the current route; each new route has a higher one.'),
+    failovers: counter('failovers_total', 'Times another server, or a higher timeline, became the proven primary.'),
+    withoutPrimary: counter('seconds_without_primary_total', 'Time without a proven primary, with the running outage.'),
+    reloads: counter('config_reloads_total', 'Reloads of the configuration, by result.', 'result'),
+    workerSessions: gauge('worker_sessions', 'Sessions of the worker thread now.', 'worker'),
+    workerLag: gauge('worker_loop_lag_seconds', 'How late the worker answered its last heartbeat.', 'worker'),
+    loopBusy: counter('loop_busy_seconds_total', 'Time the control plane spent working, not waiting for events.'),
+  };
+}
+
+/**
+ * prom-client's default metrics without:
+ * - nodejs_eventloop_lag_{min,max,...}_seconds: they need a timer that wakes the process 100 times a second, ten times
+ *   what an idle gateway may. prom-client has no switch for it; with the longest period the timer never fires in
+ *   practice. pg_gateway_loop_busy_seconds_total costs nothing and shows a busy loop; nodejs_eventloop_lag_seconds,
+ *   measured at each scrape, stays.
+ * - gauges named _total, which Prometheus's naming rules keep for counters.
+ */
+function collectProcessMetrics(registry: Registry): void {
+  collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: 2 ** 31 - 1 });
+  for (const which of ['min', 'max', 'mean', 'stddev', 'p50', 'p90', 'p99']) {
+    registry.removeSingleMetric(`nodejs_eventloop_lag_${which}_seconds`);
+  }
+  for (const what of ['handles', 'requests', 'resources']) registry.removeSingleMetric(`nodejs_active_${what}_total`);
+}

@@ -1,0 +1,361 @@
+// SPDX-License-Identifier: MIT
+
+import { spawnSync } from 'node:child_process';
+import type { ConnectFailureReason, DataPlaneStats, ServerStats } from '#src/dataplane-stats.js';
+import { Metrics, type CandidateView } from '#src/metrics.js';
+import { histogramSamples, roleOf } from '#src/metrics-samples.js';
+import type { Observation, ProbeFailureReason } from '#src/probe/observation.js';
+import { assert, suite } from '../helpers/suite.js';
+
+const test = suite('metrics');
+
+const NO_FAILURES: Readonly<Record<ConnectFailureReason, bigint>> = {
+  refused: 0n,
+  timeout: 0n,
+  unreachable: 0n,
+  other: 0n,
+};
+
+function slot(server: number, counts: Partial<ServerStats> = {}): ServerStats {
+  return {
+    server,
+    sessions: 0,
+    connects: 0n,
+    connectFailures: NO_FAILURES,
+    connectSeconds: { buckets: Array.from({ length: 13 }, () => 0n), sum: 0 },
+    ...counts,
+  };
+}
+
+const STATS: DataPlaneStats = {
+  accepted: 12n,
+  active: 5,
+  bytesClientToBackend: 1_000_000_000_007n,
+  bytesBackendToClient: 2n ** 53n - 1n,
+  rejected: { no_primary: 1n, connect_failed: 2n, startup: 3n, resources: 4n },
+  cut: { demoted: 5n, superseded: 6n, shutdown: 7n },
+  ended: { client_closed: 8n, backend_closed: 9n, client_reset: 10n, backend_reset: 11n, resources: 12n },
+  acceptPauses: 13n,
+  servers: [],
+  workers: [
+    { sessions: 2, loopLagMs: 1.5, beat: 9n },
+    { sessions: 3, loopLagMs: 0, beat: 9n },
+  ],
+};
+
+function candidate(name: string): { host: string; port: number; name: string } {
+  return { host: name, port: 5432, name };
+}
+
+function answered(name: string, state: { inRecovery: boolean; readOnly: boolean }, timeline = 7): Observation {
+  return {
+    kind: 'answered',
+    candidate: candidate(name),
+    at: 0,
+    tookMs: 3,
+    address: { address: '192.0.2.1', port: 5432 },
+    state: { ...state, timeline, systemId: '7', lsn: null },
+  };
+}
+
+function failed(name: string, reason: ProbeFailureReason): Observation {
+  return { kind: 'failed', candidate: candidate(name), at: 0, tookMs: 800, reason, detail: 'x' };
+}
+
+const PRIMARY = { inRecovery: false, readOnly: false };
+const STANDBY = { inRecovery: true, readOnly: true };
+
+function view(name: string, server: number, observation?: Observation, fenced = false): CandidateView {
+  return { name, server, observation, fenced };
+}
+
+/** Metrics over sources that a test can change. */
+function setUp(views: readonly CandidateView[] = []) {
+  const state = { stats: STATS, views, epoch: 3, now: 0 };
+  const metrics = new Metrics({
+    stats: () => state.stats,
+    candidates: () => state.views,
+    epoch: () => state.epoch,
+    version: '1.2.3',
+    now: () => state.now,
+  });
+  return { state, metrics };
+}
+
+/** `name{labels}` -> value as text, without comments. */
+async function scrape(metrics: Metrics): Promise<Map<string, string>> {
+  const lines = (await metrics.render()).split('\n').filter((line) => line !== '' && !line.startsWith('#'));
+  const series = new Map<string, string>();
+  for (const line of lines) {
+    const [, name = '', value = ''] = /^(\S+?(?:\{.*\})?) (\S+)$/.exec(line) ?? [];
+    assert.ok(name !== '' && !series.has(name), `a line twice or malformed: ${line}`);
+    series.set(name, value);
+  }
+  return series;
+}
+
+function only(series: ReadonlyMap<string, string>, pattern: RegExp): Record<string, string> {
+  return Object.fromEntries([...series].filter(([name]) => pattern.test(name)));
+}
+
+test('the original seven names, and the totals, as the data plane counted them', async () => {
+  const views = [view('a:1', 0, answered('a:1', PRIMARY)), view('b:1', 1, failed('b:1', 'refused')), view('c:1', 2)];
+  const series = await scrape(setUp(views).metrics);
+  const expected = {
+    pg_gateway_connections_active: '5',
+    pg_gateway_connections_total: '12',
+    pg_gateway_bytes_client_to_backend_total: '1000000000007',
+    pg_gateway_bytes_backend_to_client_total: '9007199254740991',
+    pg_gateway_servers_total: '3',
+    pg_gateway_servers_healthy: '1',
+    pg_gateway_servers_unhealthy: '2',
+    pg_gateway_accept_pauses_total: '13',
+    pg_gateway_epoch: '3',
+    'pg_gateway_clients_rejected_total{reason="no_primary"}': '1',
+    'pg_gateway_clients_rejected_total{reason="resources"}': '4',
+    'pg_gateway_sessions_cut_total{reason="demoted"}': '5',
+    'pg_gateway_sessions_cut_total{reason="shutdown"}': '7',
+    'pg_gateway_sessions_ended_total{reason="client_closed"}': '8',
+    'pg_gateway_sessions_ended_total{reason="resources"}': '12',
+    'pg_gateway_worker_sessions{worker="0"}': '2',
+    'pg_gateway_worker_sessions{worker="1"}': '3',
+    'pg_gateway_worker_loop_lag_seconds{worker="0"}': '0.0015',
+    [`pg_gateway_build_info{version="1.2.3",node="${process.versions.node}"}`]: '1',
+  };
+  for (const [name, value] of Object.entries(expected)) assert.is(series.get(name), value, name);
+});
+
+test('counters follow the snapshots exactly over many scrapes', async () => {
+  const { state, metrics } = setUp();
+  for (const bytes of [0n, 1n, 1n, 4_503_599_627_370_497n, 9_007_199_254_740_991n]) {
+    state.stats = { ...STATS, bytesClientToBackend: bytes };
+    assert.is((await scrape(metrics)).get('pg_gateway_bytes_client_to_backend_total'), bytes.toString());
+  }
+});
+
+test('two renders at once do not mix', async () => {
+  const { state, metrics } = setUp([view('a:1', 0)]);
+  const first = metrics.render();
+  state.stats = { ...STATS, accepted: 99n };
+  const [one, two] = await Promise.all([first, metrics.render()]);
+  assert.match(one, /connections_total 12\n/);
+  assert.match(two, /connections_total 99\n/);
+});
+
+const ROLE_TABLE: readonly (readonly [what: string, candidate: CandidateView, role: string])[] = [
+  ['no probe yet', view('a', 0), 'unknown'],
+  ['no answer', view('a', 0, failed('a', 'dns')), 'unknown'],
+  ['writable', view('a', 0, answered('a', PRIMARY)), 'primary'],
+  ['in recovery', view('a', 0, answered('a', STANDBY)), 'standby'],
+  ['read only', view('a', 0, answered('a', { inRecovery: false, readOnly: true })), 'read_only'],
+  ['writable but fenced', view('a', 0, answered('a', PRIMARY), true), 'fenced'],
+  ['silent and fenced', view('a', 0, failed('a', 'broken'), true), 'fenced'],
+];
+
+for (const [what, one, role] of ROLE_TABLE) {
+  test(`role: ${what} -> ${role}`, () => {
+    assert.is(roleOf(one), role);
+  });
+}
+
+test('per candidate: up, one role of five, timeline only while it is known', async () => {
+  const { state, metrics } = setUp([view('a:1', 0, answered('a:1', STANDBY, 4)), view('[::1]:5432', 1)]);
+  const series = await scrape(metrics);
+  assert.equal(only(series, /server_(up|timeline)|server_role.*a:1/), {
+    'pg_gateway_server_up{server="a:1"}': '1',
+    'pg_gateway_server_up{server="[::1]:5432"}': '0',
+    'pg_gateway_server_role{server="a:1",role="primary"}': '0',
+    'pg_gateway_server_role{server="a:1",role="standby"}': '1',
+    'pg_gateway_server_role{server="a:1",role="read_only"}': '0',
+    'pg_gateway_server_role{server="a:1",role="fenced"}': '0',
+    'pg_gateway_server_role{server="a:1",role="unknown"}': '0',
+    'pg_gateway_server_timeline{server="a:1"}': '4',
+  });
+  state.views = [view('a:1', 0, failed('a:1', 'broken'))];
+  assert.equal(only(await scrape(metrics), /server_(up|timeline)/), { 'pg_gateway_server_up{server="a:1"}': '0' });
+});
+
+test('probes: durations and failures by reason, all reasons from the start', async () => {
+  const { metrics } = setUp([view('a:1', 0)]);
+  const before = only(await scrape(metrics), /probe_failures_total/);
+  assert.is(Object.keys(before).length, 13);
+  assert.equal([...new Set(Object.values(before))], ['0']);
+  metrics.observation(answered('a:1', PRIMARY));
+  metrics.observation(failed('a:1', 'query_timeout'));
+  metrics.observation(failed('a:1', 'query_timeout'));
+  const series = await scrape(metrics);
+  assert.is(series.get('pg_gateway_probe_failures_total{server="a:1",reason="query_timeout"}'), '2');
+  assert.is(series.get('pg_gateway_probe_duration_seconds_count{server="a:1"}'), '3');
+  assert.is(Number(series.get('pg_gateway_probe_duration_seconds_sum{server="a:1"}')).toFixed(9), '1.603000000');
+  assert.is(series.get('pg_gateway_probe_duration_seconds_bucket{le="0.005",server="a:1"}'), '1');
+  assert.is(series.get('pg_gateway_probe_duration_seconds_bucket{le="1",server="a:1"}'), '3');
+});
+
+test('a histogram of the data plane: cumulative, every bound, sum and count', () => {
+  const buckets = [1n, 0n, 2n, 0n, 0n, 0n, 0n, 0n, 0n, 0n, 0n, 3n, 4n];
+  const samples = histogramSamples('h', { server: 'a' }, { buckets, sum: 12.5 });
+  const text = samples.map(
+    ({ metricName, labels, value }) => `${metricName ?? ''} ${labels['le'] ?? ''} ${value.toString()}`,
+  );
+  assert.equal(text, [
+    'h_bucket 0.0005 1',
+    'h_bucket 0.001 1',
+    'h_bucket 0.0025 3',
+    'h_bucket 0.005 3',
+    'h_bucket 0.01 3',
+    'h_bucket 0.025 3',
+    'h_bucket 0.05 3',
+    'h_bucket 0.1 3',
+    'h_bucket 0.25 3',
+    'h_bucket 0.5 3',
+    'h_bucket 1 3',
+    'h_bucket 2.5 6',
+    'h_bucket +Inf 10',
+    'h_sum  12.5',
+    'h_count  10',
+  ]);
+});
+
+test('connects: each candidate has the counts of its slot, none before the slot is used', async () => {
+  const { state, metrics } = setUp([view('a:1', 4), view('b:1', 2)]);
+  const buckets = [2n, ...Array.from({ length: 12 }, () => 0n)];
+  const connectFailures = { ...NO_FAILURES, refused: 6n };
+  state.stats = {
+    ...STATS,
+    servers: [slot(4, { sessions: 9, connects: 2n, connectFailures, connectSeconds: { buckets, sum: 0.0004 } })],
+  };
+  const series = await scrape(metrics);
+  assert.match(await metrics.render(), /# TYPE pg_gateway_backend_connect_duration_seconds histogram\n/);
+  const name = 'pg_gateway_backend_connect_duration_seconds';
+  assert.is(series.get(`${name}_bucket{server="a:1",le="0.0005"}`), '2');
+  assert.is(series.get(`${name}_bucket{server="a:1",le="+Inf"}`), '2');
+  assert.is(series.get(`${name}_sum{server="a:1"}`), '0.0004');
+  assert.is(series.get(`${name}_count{server="a:1"}`), '2');
+  assert.is(series.get(`${name}_count{server="b:1"}`), '0');
+  assert.is(series.get('pg_gateway_backend_connect_failures_total{server="a:1",reason="refused"}'), '6');
+  assert.is(series.get('pg_gateway_server_sessions{server="a:1"}'), '9');
+  assert.is(series.get('pg_gateway_server_sessions{server="b:1"}'), '0');
+});
+
+test('a removed candidate has no series left, not even by a late probe; a new one begins at 0', async () => {
+  const { state, metrics } = setUp([view('old:1', 0, failed('old:1', 'dns')), view('stays:1', 1)]);
+  state.stats = { ...STATS, servers: [slot(0, { connectFailures: { ...NO_FAILURES, other: 5n } })] };
+  metrics.observation(failed('old:1', 'dns'));
+  metrics.observation(failed('stays:1', 'dns'));
+  assert.ok(Object.keys(only(await scrape(metrics), /old:1/)).length > 40);
+  state.views = [view('new:1', 0), view('stays:1', 1)];
+  metrics.observation(failed('new:1', 'auth')); // makes the new series at once, and drops the old ones
+  metrics.observation(failed('old:1', 'dns'));
+  const series = await scrape(metrics);
+  assert.equal(only(series, /old:1/), {});
+  assert.is(series.get('pg_gateway_probe_failures_total{server="new:1",reason="auth"}'), '1');
+  assert.is(series.get('pg_gateway_probe_failures_total{server="stays:1",reason="dns"}'), '1');
+  const otherFailures = 'pg_gateway_backend_connect_failures_total{server="new:1",reason="other"}';
+  assert.is(series.get(otherFailures), '0', 'what the slot had counted for the old one is not counted for the new one');
+  state.stats = { ...STATS, servers: [slot(0, { connectFailures: { ...NO_FAILURES, other: 7n } })] };
+  assert.is((await scrape(metrics)).get(otherFailures), '2');
+});
+
+test('failovers: another server or a higher timeline, not an outage in between', async () => {
+  const { metrics } = setUp();
+  const verdicts: readonly (readonly [name: string | undefined, timeline: number, failovers: number])[] = [
+    [undefined, 0, 0],
+    ['a:1', 1, 0], // the first primary is no failover
+    [undefined, 0, 0],
+    ['a:1', 1, 0], // back again
+    ['b:1', 2, 1],
+    ['b:1', 2, 1], // another address, say
+    [undefined, 0, 1],
+    ['a:1', 3, 2],
+    ['a:1', 4, 3], // it was promoted again
+  ];
+  for (const [name, timeline, failovers] of verdicts) {
+    metrics.verdict(
+      name === undefined ? { kind: 'none' } : { kind: 'primary', primary: { candidate: { name }, timeline } },
+    );
+    const series = await scrape(metrics);
+    assert.is(series.get('pg_gateway_failovers_total'), failovers.toString());
+    assert.is(series.get('pg_gateway_has_primary'), name === undefined ? '0' : '1');
+  }
+});
+
+test('seconds without a primary: from the start, with the running outage, never going back', async () => {
+  const { state, metrics } = setUp();
+  const seconds = async () => (await scrape(metrics)).get('pg_gateway_seconds_without_primary_total');
+  const primary = { kind: 'primary', primary: { candidate: { name: 'a:1' }, timeline: 1 } } as const;
+  state.now = 1500;
+  assert.is(await seconds(), '1.5');
+  metrics.verdict(primary);
+  state.now = 5000;
+  assert.is(await seconds(), '1.5');
+  metrics.verdict({ kind: 'none' });
+  state.now = 6000;
+  metrics.verdict({ kind: 'none' }); // another reason: the outage goes on
+  state.now = 7000;
+  assert.is(await seconds(), '3.5');
+  metrics.verdict(primary);
+  state.now = 9000;
+  metrics.verdict(primary);
+  assert.is(await seconds(), '3.5');
+});
+
+test('reloads by result', async () => {
+  const { metrics } = setUp();
+  metrics.reloaded('ok');
+  metrics.reloaded('ok');
+  assert.equal(only(await scrape(metrics), /reloads/), {
+    'pg_gateway_config_reloads_total{result="ok"}': '2',
+    'pg_gateway_config_reloads_total{result="rejected"}': '0',
+  });
+});
+
+test('label values are escaped', async () => {
+  const { metrics } = setUp([view('a"b\\c\nd:1', 0)]);
+  assert.ok((await scrape(metrics)).has('pg_gateway_server_up{server="a\\"b\\\\c\\nd:1"}'));
+});
+
+test('process metrics are there, but those that need a timer', async () => {
+  const series = await scrape(setUp().metrics);
+  for (const name of ['process_cpu_seconds_total', 'process_resident_memory_bytes', 'process_open_fds']) {
+    assert.ok(series.has(name), name);
+  }
+  assert.ok(Number(series.get('pg_gateway_loop_busy_seconds_total')) > 0);
+  assert.equal(Object.keys(only(series, /eventloop_lag_/)), ['nodejs_eventloop_lag_seconds']);
+});
+
+test('an idle process with metrics stays idle', () => {
+  const url = new URL('../../../dist/metrics.js', import.meta.url).href;
+  const program = `
+    import { Metrics } from ${JSON.stringify(url)};
+    new Metrics({ stats: () => ({}), candidates: () => [], epoch: () => 0, version: '1' });
+    const switches = () => process.resourceUsage().voluntaryContextSwitches;
+    setTimeout(() => {
+      const before = switches();
+      setTimeout(() => console.log(switches() - before), 1000);
+    }, 100);`;
+  const child = spawnSync(process.execPath, ['--input-type=module', '-e', program], {
+    encoding: 'utf8',
+    timeout: 20_000,
+  });
+  // A handful; prom-client's own event loop monitor makes it 100 and more.
+  assert.match(child.stdout, /^\d+\n$/);
+  assert.ok(Number(child.stdout) < 50, child.stdout);
+});
+
+test('the names pass promtool, where there is one', async () => {
+  const { metrics } = setUp([view('a:1', 0, answered('a:1', PRIMARY))]);
+  metrics.observation(answered('a:1', PRIMARY));
+  const promtool = spawnSync('promtool', ['check', 'metrics'], { input: await metrics.render(), encoding: 'utf8' });
+  if (promtool.error !== undefined) {
+    console.log('skipped: promtool (Debian package prometheus) is not installed here');
+    return;
+  }
+  assert.is(`${promtool.stdout}${promtool.stderr}`, '');
+  assert.is(promtool.status, 0);
+});
+
+test('the content type is that of the text format', () => {
+  assert.is(setUp().metrics.contentType, 'text/plain; version=0.0.4; charset=utf-8');
+});
+
+test.run();
