@@ -43,7 +43,9 @@ export const CONNECT_FAILURE_REASONS = [
 export type ConnectFailureReason = (typeof CONNECT_FAILURE_REASONS)[number];
 
 /** Upper bounds (inclusive, seconds) of the connect duration buckets; one more bucket, +Inf, follows them. */
-export const CONNECT_BUCKETS_SECONDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5] as const;
+export const CONNECT_BUCKETS_SECONDS = [
+  0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5,
+] as const;
 
 /** Durations counted by the data plane. */
 export interface DurationCounts {

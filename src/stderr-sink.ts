@@ -148,8 +148,8 @@ function openStderr(): (bytes: Buffer) => number {
   // A journal socket is inherited in blocking mode and cannot be opened anew. Node's stream object sets O_NONBLOCK on
   // pipes and sockets when it is first touched (and restores the mode at exit). Its queue is not used: it is unbounded
   // and ends for good at the first error.
-  void process.stderr.writable;
-  return (bytes) => writeSync(STDERR, bytes);
+  const { fd } = process.stderr;
+  return (bytes) => writeSync(fd, bytes);
 }
 
 function isWouldBlock(error: unknown): boolean {

@@ -212,6 +212,7 @@ test('listening: :: serves IPv6 and IPv4', async (context) => {
 
 for (const code of ['EAFNOSUPPORT', 'EADDRNOTAVAIL']) {
   test(`listening: :: falls back to 0.0.0.0 on ${code}`, async (context) => {
+    // eslint-disable-next-line @typescript-eslint/unbound-method -- it is called with its server below
     const { listen } = Server.prototype;
     const without6 = function (this: Server, where: { host?: string }, done: () => void): Server {
       if (where.host !== '::') return listen.call(this, where, done);
@@ -275,9 +276,9 @@ async function serveInChild(servers: readonly Server[]): Promise<{ addresses: un
   });
   const { stdin, stdout } = child;
   if (stdin === null || stdout === null) throw new Error('pipes were asked for');
-  const [line]: unknown[] = await once(stdout.setEncoding('utf8'), 'data');
+  const line = await new Promise<string>((resolve) => stdout.setEncoding('utf8').once('data', resolve));
   return {
-    addresses: JSON.parse(String(line)),
+    addresses: JSON.parse(line),
     end: () => {
       stdin.end();
       return closed;

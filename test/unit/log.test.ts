@@ -76,6 +76,19 @@ test('JOURNAL_STREAM counts only if it names the stderr of this process', () => 
   assert.not.ok(stderrIsJournal({ JOURNAL_STREAM: '1:1' }));
 });
 
+test('a process whose stderr is the journal writes priorities', async () => {
+  // The journal's socket is told by device and inode; a pipe has these as well.
+  const program = `import { createLogger } from ${JSON.stringify(LOG_MODULE)};
+    createLogger({ level: 'info' }).warning('w', { a: 1 });`;
+  const shell = 'JOURNAL_STREAM=$(stat -L -c %d:%i /dev/fd/2) exec "$@"';
+  const args = ['-c', shell, 'sh', process.execPath, '--input-type=module', '-e', program];
+  const child = spawn('sh', args, { stdio: ['ignore', 'ignore', 'pipe'] });
+  let text = '';
+  child.stderr.setEncoding('utf8').on('data', (chunk: string) => (text += chunk));
+  await once(child, 'close');
+  assert.is(text, '<4>w a=1\n');
+});
+
 test('rate limit: one line per key and interval, with the number left out', () => {
   let now = 0;
   const limit = new RateLimit(1000, { now: () => now, maxKeys: 2 });
@@ -178,7 +191,7 @@ test('a process whose stderr is not read goes on, and tells what was lost', asyn
     text += chunk;
     if (text.includes('were lost')) child.stdin.write('go\n');
   });
-  const [code]: unknown[] = await once(child, 'close');
+  const code = await new Promise((resolve) => child.once('close', resolve));
   clearTimeout(watchdog);
   assert.is(code, 0);
   const lines = text.split('\n');
