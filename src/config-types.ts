@@ -67,3 +67,23 @@ export interface Config {
   /** The files read, in order. */
   readonly sources: readonly string[];
 }
+
+/** One effective value, for people to read. */
+export interface EffectiveSetting {
+  /** As in a file: `probe.check_every`. */
+  readonly key: string;
+  /** undefined: not set, without a default. The mask, if `masked`. */
+  readonly value: SettingValue | undefined;
+  /** It is a secret, and set. */
+  readonly masked: boolean;
+  /** A file's path, `environment VARIABLE`, `argument --option`, `credential name` or `default`. */
+  readonly from: string;
+}
+
+/** A value of a setting, in the units of the files. */
+export type SettingValue = string | number | boolean | readonly string[];
+
+/** A configuration that knows where its values are from. */
+export interface LoadedConfig extends Config {
+  readonly settings: readonly EffectiveSetting[];
+}

@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: MIT
+// The command line: what is asked for, and the help text. Nothing is printed
+// or read here but the version.
+
+import { readFileSync } from 'node:fs';
+import { parseArgs } from 'node:util';
+
+import { withoutLogin } from './candidates.js';
+import type { Override } from './config.js';
+import { CONFIG_DIRECTORY, SETTINGS } from './config-schema.js';
+import type { NamedSetting } from './config-schema.js';
+import { EXIT, GatewayError } from './errors.js';
+
+export type Command =
+  | {
+      readonly kind: 'run' | 'check-config';
+      /** Read this file instead of those in /etc. */
+      readonly file: string | undefined;
+      readonly overrides: readonly Override[];
+    }
+  | { readonly kind: 'help'; readonly text: string }
+  | { readonly kind: 'version' };
+
+type Token = NonNullable<ReturnType<typeof parseArgs>['tokens']>[number];
+type OptionToken = Extract<Token, { kind: 'option' }>;
+
+interface OptionRow {
+  readonly name: string;
+  readonly short?: string;
+  /** How the value is called in the help; undefined: the option takes none. */
+  readonly value?: string;
+  readonly help: string;
+}
+
+const PLAIN_OPTIONS: readonly OptionRow[] = [
+  { name: 'config', short: 'c', value: 'FILE', help: 'Read this file instead of those below.' },
+  {
+    name: 'check-config',
+    help: 'Print the effective configuration, secrets masked, and exit: 0 if it is good, 78 if not.',
+  },
+  { name: 'help', short: 'h', help: 'Print this text and exit.' },
+  { name: 'version', short: 'V', help: 'Print the version and exit.' },
+];
+
+/** Key -> what its option's value is called, where the last part of the key does not say it. */
+const VALUE_NAMES: Readonly<Record<string, string>> = {
+  candidates: 'LIST',
+  'sessions.workers': 'NUMBER',
+  'probe.check_every': 'SECONDS',
+};
+
+const OPTIONS: readonly OptionRow[] = [
+  ...PLAIN_OPTIONS,
+  ...SETTINGS.flatMap(({ option, env, key }) =>
+    option === undefined
+      ? []
+      : [
+          {
+            name: option,
+            value: VALUE_NAMES[key] ?? key.slice(key.lastIndexOf('.') + 1).toUpperCase(),
+            help: `Overrides ${env}.`,
+          },
+        ],
+  ),
+];
+
+/**
+ * Understands the arguments after the program's name.
+ * @throws {GatewayError} USAGE, with one line that names the argument.
+ */
+export function parseArguments(argv: readonly string[]): Command {
+  const { tokens, positionals } = parseArgs({
+    args: [...argv],
+    // Not strict, for the messages are ours: those of `parseArgs` differ between versions of Node.
+    strict: false,
+    tokens: true,
+    allowPositionals: true,
+    options: Object.fromEntries(
+      OPTIONS.map(({ name, short, value }) => [
+        name,
+        {
+          type: value === undefined ? ('boolean' as const) : ('string' as const),
+          ...(short === undefined ? {} : { short }),
+        },
+      ]),
+    ),
+  });
+  const given = readOptions(tokens);
+  if (given.has('help')) return { kind: 'help', text: helpText() };
+  if (given.has('version')) return { kind: 'version' };
+  return {
+    kind: given.has('check-config') ? 'check-config' : 'run',
+    file: given.get('config'),
+    overrides: [...optionOverrides(given), ...positionalOverrides(positionals, given)],
+  };
+}
+
+/** The version in package.json, which lies beside the folder of the compiled program. */
+export function programVersion(): string {
+  const manifest: unknown = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
+  if (typeof manifest === 'object' && manifest !== null && 'version' in manifest) return String(manifest.version);
+  throw new GatewayError('INTERNAL', 'package.json has no version.');
+}
+
+/** Option name -> its value, or undefined for one that takes none. */
+function readOptions(tokens: readonly Token[]): ReadonlyMap<string, string | undefined> {
+  const given = new Map<string, string | undefined>();
+  for (const token of tokens) {
+    if (token.kind !== 'option') continue;
+    const row = OPTIONS.find(({ name, short }) => token.rawName === `--${name}` || token.rawName === `-${short ?? ''}`);
+    if (row === undefined) throw usage(`${token.rawName}: unknown option`);
+    if (given.has(row.name)) throw usage(`--${row.name}: given twice`);
+    given.set(row.name, optionValue(row, token));
+  }
+  return given;
+}
+
+function optionValue(row: OptionRow, token: OptionToken): string | undefined {
+  if (row.value === undefined) {
+    if (token.value !== undefined) throw usage(`--${row.name}: takes no value`);
+    return undefined;
+  }
+  // `--config --check-config` lacks the file's name; `--config=--odd` is meant.
+  const missing = token.value === undefined || (!token.inlineValue && token.value.startsWith('-'));
+  if (missing || token.value === '') throw usage(`--${row.name}: expected ${row.value} after it`);
+  return token.value;
+}
+
+function optionOverrides(given: ReadonlyMap<string, string | undefined>): readonly Override[] {
+  return SETTINGS.flatMap(({ key, option }) => {
+    const value = option === undefined ? undefined : given.get(option);
+    return option === undefined || value === undefined ? [] : [{ key, value, option: `--${option}` }];
+  });
+}
+
+/** The original's form: both or none. */
+function positionalOverrides(
+  positionals: readonly string[],
+  given: ReadonlyMap<string, string | undefined>,
+): readonly Override[] {
+  const [host, port] = positionals;
+  if (host === undefined) return [];
+  if (port === undefined || positionals.length > 2) {
+    const found = positionals.map((text) => JSON.stringify(withoutLogin(text))).join(' ');
+    throw usage(`expected <listen_host> <listen_port> or neither, found ${found}`);
+  }
+  for (const option of ['listen-host', 'listen-port']) {
+    if (given.has(option)) throw usage(`--${option}: also given as <${option.replace('-', '_')}>`);
+  }
+  return [
+    { key: 'listen.host', value: host, option: '<listen_host>' },
+    { key: 'listen.port', value: port, option: '<listen_port>' },
+  ];
+}
+
+function usage(problem: string): GatewayError {
+  return new GatewayError('USAGE', `${problem}\nTry "pg-gateway --help".`);
+}
+
+const WIDTH = 80;
+
+/** The text of `--help`: complete, and at most 80 columns wide. */
+export function helpText(): string {
+  return [
+    'Usage: pg-gateway [OPTION]... [<listen_host> <listen_port>]',
+    '',
+    ...wrap(
+      'One address for a replicated PostgreSQL cluster: forwards every client to the server that is the writable primary.',
+      '',
+    ),
+    '',
+    'Options:',
+    ...OPTIONS.flatMap(optionHelp),
+    ...entry('<listen_host> <listen_port>', 'The same as --listen-host and --listen-port; both or neither.'),
+    '',
+    'Environment variables, each with its default and its key in a file:',
+    ...SETTINGS.flatMap(settingHelp),
+    ...wrap('A variable that is set to the empty text counts as not set.', '  '),
+    '',
+    'Files:',
+    ...entry(`${CONFIG_DIRECTORY}/pg-gateway.toml`, 'Main file (TOML).'),
+    ...entry(`${CONFIG_DIRECTORY}/conf.d/*.toml`, 'Read after it, in the order of their names.'),
+    ...wrap(
+      'None of them has to be there. Each of these overrides the ones before it: defaults, files, environment, command line.',
+      '  ',
+    ),
+    '',
+    'Set by systemd:',
+    ...entry('CREDENTIALS_DIRECTORY', 'Its file "pgpassword" is the password of the probes if PGPASSWORD is not set.'),
+    ...entry(
+      'LISTEN_PID, LISTEN_FDS, LISTEN_FDNAMES',
+      'Listening sockets: "primary" or "pg-gateway.socket" for clients, "metrics" for the HTTP listener.',
+    ),
+    ...entry('NOTIFY_SOCKET, WATCHDOG_USEC, JOURNAL_STREAM', 'Readiness, watchdog, and the form of the log.'),
+    '',
+    'Signals:',
+    ...entry('SIGTERM, SIGINT', 'End all sessions and stop.'),
+    ...entry(
+      'SIGHUP',
+      'Read the configuration again. Sessions go on. A configuration with an error is rejected whole.',
+    ),
+    '',
+    'Exit status:',
+    ...EXIT_HELP.flatMap(([status, meaning]) => entry(String(status), meaning)),
+    '',
+  ].join('\n');
+}
+
+const EXIT_HELP: readonly (readonly [number, string])[] = [
+  [EXIT.OK, 'Stopped when asked to, or did what was asked for.'],
+  [EXIT.FAILURE, 'Failed in a way that has no status of its own.'],
+  [EXIT.USAGE, 'The command line was not understood.'],
+  [EXIT.UNAVAILABLE, 'A listening address or socket cannot be used.'],
+  [EXIT.SOFTWARE, 'A fault of the gateway itself.'],
+  [EXIT.CONFIG, 'The configuration has an error.'],
+];
+
+function optionHelp({ name, short, value, help }: OptionRow): string[] {
+  const long = value === undefined ? `--${name}` : `--${name}=${value}`;
+  return entry(short === undefined ? `    ${long}` : `-${short}, ${long}`, help);
+}
+
+function settingHelp(setting: NamedSetting): string[] {
+  return entry(`${setting.env} (${defaultText(setting)}), ${setting.key}`, setting.doc);
+}
+
+function defaultText({ default: value, defaultNote }: NamedSetting): string {
+  if (defaultNote !== undefined) return defaultNote;
+  // The words of the environment, where 1 and 0 have always been used.
+  if (typeof value === 'boolean') return value ? '1' : '0';
+  return typeof value === 'string' || typeof value === 'number' ? String(value) : 'not set';
+}
+
+const INDENT = 26;
+
+/** A term and its explanation, beside each other if the term is short. */
+function entry(term: string, explanation: string): string[] {
+  const lines = wrap(explanation, ' '.repeat(INDENT));
+  const head = `  ${term}`;
+  const [first = '', ...rest] = lines;
+  if (head.length > INDENT - 2) return [head, ...lines];
+  return [head.padEnd(INDENT) + first.trimStart(), ...rest];
+}
+
+function wrap(text: string, indent: string): string[] {
+  const lines: string[] = [];
+  let line = indent;
+  for (const word of text.split(' ')) {
+    const next = line === indent ? line + word : `${line} ${word}`;
+    if (next.length <= WIDTH || line === indent) {
+      line = next;
+    } else {
+      lines.push(line);
+      line = indent + word;
+    }
+  }
+  return [...lines, line];
+}

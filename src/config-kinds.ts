@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: MIT
+// The kinds of values a setting may have: how text from the environment or the
+// command line becomes a value, and what is wrong with a value.
+//
+// Pure. Conversion never guesses: text that does not read as the kind stays the
+// text it was, so that the check after it names what was written. (convict's own
+// formats turn "5432x" into 5432 and "abc" into NaN or true.)
+
+import { hostProblem, parseCandidates, splitCandidates } from './candidates.js';
+
+export interface Kind {
+  /** A value of this kind may stand between quotes in a file. */
+  readonly quotable: boolean;
+  /** Text -> the value it stands for; other text is returned as it is. */
+  readonly fromText: (text: string) => unknown;
+  /** What is wrong with a value; empty if nothing is. Each one is a sentence without a line break. */
+  readonly problems: (value: unknown) => readonly string[];
+}
+
+/** A list of servers: one text, or an array of texts. */
+export const candidateList: Kind = {
+  quotable: true,
+  fromText: splitCandidates,
+  problems: (value) => {
+    if (!isTextArray(value)) return ['expected a list of servers, as in ["db1:5432", "db2:5432"]'];
+    const list = parseCandidates(value);
+    return list.kind === 'good' ? [] : list.problems;
+  },
+};
+
+/** A whole number from `min` to `max`; `unit` is a plural such as "milliseconds". */
+export function integer(min: number, max: number, unit?: string): Kind {
+  const name = unit === undefined ? 'a whole number' : `a whole number of ${unit}`;
+  const expected = `expected ${name} from ${String(min)} to ${String(max)}`;
+  return {
+    quotable: false,
+    fromText: integerFromText,
+    problems: (value) => (Number.isInteger(value) && isWithin(value, min, max) ? [] : [expected]),
+  };
+}
+
+/** A number, fractions allowed, from `min` to `max`. */
+export function decimal(min: number, max: number, unit: string): Kind {
+  const expected = `expected a number of ${unit} from ${String(min)} to ${String(max)}`;
+  return {
+    quotable: false,
+    fromText: (text) => (/^\s*\+?(?:\d+\.?\d*|\.\d+)\s*$/.test(text) ? Number(text) : text),
+    problems: (value) => (isWithin(value, min, max) ? [] : [expected]),
+  };
+}
+
+/** A TCP port; 0 lets the kernel choose a free one. */
+export const port: Kind = {
+  quotable: false,
+  fromText: integerFromText,
+  problems: (value) =>
+    Number.isInteger(value) && isWithin(value, 0, 65535)
+      ? []
+      : ['expected a port from 1 to 65535, or 0 for any free port'],
+};
+
+/** A number of threads, or `auto`. */
+export function threadCount(max: number): Kind {
+  const expected = `expected a whole number from 1 to ${String(max)}, or "auto"`;
+  return {
+    quotable: true,
+    fromText: (text) => (text.trim().toLowerCase() === 'auto' ? 'auto' : integerFromText(text)),
+    problems: (value) => (value === 'auto' || (Number.isInteger(value) && isWithin(value, 1, max)) ? [] : [expected]),
+  };
+}
+
+const SWITCH_WORDS: Readonly<Record<string, boolean>> = {
+  '1': true,
+  true: true,
+  yes: true,
+  on: true,
+  '0': false,
+  false: false,
+  no: false,
+  off: false,
+};
+
+/** true or false; in text also the words PostgreSQL knows for them. */
+export const onOff: Kind = {
+  quotable: false,
+  fromText: (text) => {
+    const word = text.trim().toLowerCase();
+    return Object.hasOwn(SWITCH_WORDS, word) ? SWITCH_WORDS[word] : text;
+  },
+  problems: (value) =>
+    typeof value === 'boolean' ? [] : ['expected true or false (in the environment also 1, yes, on, 0, no, off)'],
+};
+
+/** A host name or a literal address, without brackets. */
+export const host: Kind = {
+  quotable: true,
+  fromText: (text) => text.trim(),
+  problems: (value) => {
+    if (typeof value !== 'string') return ['expected a host name or an IP address'];
+    const problem = hostProblem(value);
+    return problem === undefined ? [] : [`expected a host name or an IP address without brackets: ${problem}`];
+  },
+};
+
+/** Any text but the empty one. */
+export function text(what: string): Kind {
+  const expected = `expected ${what}`;
+  return {
+    quotable: true,
+    fromText: (value) => value,
+    // NUL ends a string in the protocol and in a path: what follows it would silently be lost.
+    problems: (value) => (typeof value === 'string' && value !== '' && !value.includes('\0') ? [] : [expected]),
+  };
+}
+
+export interface WordOptions {
+  /** Other words for a listed one. */
+  readonly aliases?: Readonly<Record<string, string>>;
+  /** Whether case matters. */
+  readonly exact?: boolean;
+  /** Words that people may expect here -> why they are not there. */
+  readonly refused?: Readonly<Record<string, string>>;
+}
+
+/** One of a few words. */
+export function oneOf(words: readonly string[], { aliases = {}, exact = false, refused = {} }: WordOptions = {}): Kind {
+  const expected = `expected one of ${words.join(', ')}`;
+  return {
+    quotable: true,
+    fromText: (value) => {
+      const word = exact ? value.trim() : value.trim().toLowerCase();
+      return Object.hasOwn(aliases, word) ? aliases[word] : word;
+    },
+    problems: (value) => {
+      if (typeof value !== 'string') return [expected];
+      if (words.includes(value)) return [];
+      const why = Object.hasOwn(refused, value) ? refused[value] : undefined;
+      return [why === undefined ? expected : `${expected} (${why})`];
+    },
+  };
+}
+
+function integerFromText(value: string): number | string {
+  return /^\s*[+-]?\d{1,15}\s*$/.test(value) ? Number(value) : value;
+}
+
+function isWithin(value: unknown, min: number, max: number): boolean {
+  return typeof value === 'number' && value >= min && value <= max;
+}
+
+function isTextArray(value: unknown): value is string[] {
+  return Array.isArray(value) && value.every((item) => typeof item === 'string');
+}

@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: MIT
+// Every setting there is, once: its key, default, kind, environment variable,
+// option and explanation. The reader, the help text, `--check-config` and the
+// tests of the sample file all work from this table.
+//
+// The shape is a convict schema. Constants only: nothing here is ever changed.
+
+import { MAX_CANDIDATES } from './candidates.js';
+import { candidateList, decimal, host, integer, oneOf, onOff, port, text, threadCount } from './config-kinds.js';
+import type { Kind } from './config-kinds.js';
+import { SSL_MODES } from './config-types.js';
+import type { SslMode } from './config-types.js';
+import { LOG_LEVELS } from './log.js';
+import type { LogLevel } from './log.js';
+
+/** Where the configuration is looked for unless a file is named. */
+export const CONFIG_DIRECTORY = '/etc/pg-gateway';
+
+/** What the settings hold after checking, before defaults of the machine are filled in. */
+export interface RawSettings {
+  candidates: string[];
+  listen: { host: string; port: number };
+  sessions: { workers: number | 'auto'; tcp_keepalive: boolean };
+  probe: {
+    user: string | null;
+    password: string | null;
+    passfile: string | null;
+    database: string;
+    connect_timeout_ms: number;
+    query_timeout_ms: number;
+    check_every: number;
+    sslmode: SslMode;
+    sslrootcert: string | null;
+    sslcert: string | null;
+    sslkey: string | null;
+  };
+  metrics: { host: string; port: number };
+  log: { level: LogLevel };
+}
+
+/** One setting; a leaf of a convict schema. */
+export interface Setting<T = unknown> {
+  /** null: there is none, or it depends on the machine (`defaultNote` says on what). */
+  readonly default: T | null;
+  readonly defaultNote?: string;
+  /** Name under which the kind is registered with convict. */
+  readonly format: string;
+  readonly kind: Kind;
+  readonly env: string;
+  /** Long option, without the dashes. Secrets have none: every user can read a command line. */
+  readonly option?: string;
+  /** Its value is masked wherever it would be printed. */
+  readonly secret: boolean;
+  /** May change while the gateway runs. */
+  readonly live: boolean;
+  readonly nullable: boolean;
+  /**
+   * Always true. convict then leaves values out of its complaints, which so stay
+   * of one form; the lines that are printed carry the value, masked if `secret`.
+   */
+  readonly sensitive: true;
+  readonly doc: string;
+}
+
+/** A setting and its full key, as in `probe.check_every`. */
+export interface NamedSetting extends Setting {
+  readonly key: string;
+}
+
+type Leaf = string[] | string | number | boolean | null;
+
+export type Layout<T> = { readonly [K in keyof T]: T[K] extends Leaf ? Setting<T[K]> : Layout<T[K]> };
+
+const MAX_TIMEOUT_MS = 600_000;
+const MIN_CHECK_EVERY_SECONDS = 0.05;
+const MAX_CHECK_EVERY_SECONDS = 3600;
+
+export const MAX_WORKERS = 64;
+
+interface Details {
+  readonly env: string;
+  readonly doc: string;
+  readonly option?: string;
+  readonly defaultNote?: string;
+  readonly secret?: boolean;
+  readonly live?: boolean;
+}
+
+function setting<T>(value: T | null, kind: Kind, details: Details): Setting<T> {
+  return {
+    secret: false,
+    live: true,
+    ...details,
+    default: value,
+    kind,
+    format: `pg-gateway ${details.env}`,
+    nullable: value === null,
+    sensitive: true,
+  };
+}
+
+export const SCHEMA: Layout<RawSettings> = {
+  candidates: setting<string[]>([], candidateList, {
+    env: 'CANDIDATES',
+    option: 'candidates',
+    defaultNote: 'required',
+    doc: `The servers of the cluster, 1 to ${String(MAX_CANDIDATES)} of them: host, host:port, [v6] or [v6]:port, the port being 5432 if not given. Commas or spaces divide them.`,
+  }),
+  listen: {
+    host: setting('localhost', host, {
+      env: 'LISTEN_HOST',
+      option: 'listen-host',
+      live: false,
+      doc: 'Host name or address where clients connect; "::" is every address, IPv4 too. Not used when systemd hands the sockets over.',
+    }),
+    port: setting(5432, port, {
+      env: 'LISTEN_PORT',
+      option: 'listen-port',
+      live: false,
+      doc: 'Port where clients connect; 0 is any free one. Not used when systemd hands the sockets over.',
+    }),
+  },
+  sessions: {
+    workers: setting<number | 'auto'>(1, threadCount(MAX_WORKERS), {
+      env: 'NUM_THREADS',
+      option: 'workers',
+      live: false,
+      doc: `Threads that carry sessions, 1 to ${String(MAX_WORKERS)}; "auto" is one for each CPU this process may use.`,
+    }),
+    tcp_keepalive: setting(true, onOff, {
+      env: 'TCP_KEEPALIVE',
+      doc: 'Whether new sessions have TCP keepalive on, to clients and to the server (in the environment 1 or 0).',
+    }),
+  },
+  probe: {
+    user: setting<string | null>(null, text('a user name'), {
+      env: 'PGUSER',
+      defaultNote: 'name of the OS user',
+      doc: 'User the probes log in as. No privilege is needed beyond connecting.',
+    }),
+    password: setting<string | null>(null, text('a password'), {
+      env: 'PGPASSWORD',
+      secret: true,
+      doc: 'Password of that user. When PGPASSWORD is not set, the systemd credential "pgpassword" stands for it.',
+    }),
+    passfile: setting<string | null>(null, text('the path of a file'), {
+      env: 'PGPASSFILE',
+      defaultNote: '~/.pgpass, if there',
+      doc: "Password file in libpq's format, read when there is no password.",
+    }),
+    database: setting('postgres', text('a database name'), {
+      env: 'PGDATABASE',
+      doc: 'Database the probes connect to.',
+    }),
+    connect_timeout_ms: setting(800, integer(1, MAX_TIMEOUT_MS, 'milliseconds'), {
+      env: 'CONNECT_TIMEOUT_MS',
+      doc: 'Milliseconds a connection to a server may take, 1 to 600000.',
+    }),
+    query_timeout_ms: setting(500, integer(1, MAX_TIMEOUT_MS, 'milliseconds'), {
+      env: 'QUERY_TIMEOUT_MS',
+      doc: 'Milliseconds the answer to a probe may take, 1 to 600000.',
+    }),
+    check_every: setting(2, decimal(MIN_CHECK_EVERY_SECONDS, MAX_CHECK_EVERY_SECONDS, 'seconds'), {
+      env: 'CHECK_EVERY',
+      option: 'check-every',
+      doc: 'Seconds between two probes of a server while all is well, 0.05 to 3600, fractions allowed.',
+    }),
+    sslmode: setting<SslMode>(
+      'prefer',
+      oneOf(SSL_MODES, { exact: true, refused: { allow: '"allow" of libpq is not supported: use "prefer"' } }),
+      {
+        env: 'PGSSLMODE',
+        doc: 'How probes encrypt, with libpq\'s meaning: disable, prefer, require, verify-ca or verify-full. (verify-full if not set and sslrootcert is "system".)',
+      },
+    ),
+    sslrootcert: setting<string | null>(null, text('the path of a file, or "system"'), {
+      env: 'PGSSLROOTCERT',
+      defaultNote: '~/.postgresql/root.crt, if there',
+      doc: 'File of the root certificates to trust (PEM); "system" trusts those of the operating system.',
+    }),
+    sslcert: setting<string | null>(null, text('the path of a file'), {
+      env: 'PGSSLCERT',
+      defaultNote: '~/.postgresql/postgresql.crt, if there',
+      doc: 'File of the client certificate (PEM).',
+    }),
+    sslkey: setting<string | null>(null, text('the path of a file'), {
+      env: 'PGSSLKEY',
+      defaultNote: '~/.postgresql/postgresql.key, if there',
+      doc: 'File of the private key of sslcert (PEM).',
+    }),
+  },
+  metrics: {
+    host: setting('::', host, {
+      env: 'METRICS_HOST',
+      option: 'metrics-host',
+      live: false,
+      doc: 'Host name or address of /metrics, /healthz and /readyz; "::" is every address, IPv4 too.',
+    }),
+    port: setting(9090, port, {
+      env: 'METRICS_PORT',
+      option: 'metrics-port',
+      live: false,
+      doc: 'Port of /metrics, /healthz and /readyz; 0 is any free one.',
+    }),
+  },
+  log: {
+    level: setting<LogLevel>('info', oneOf(LOG_LEVELS, { aliases: { warn: 'warning', error: 'err' } }), {
+      env: 'LOG_LEVEL',
+      option: 'log-level',
+      doc: 'Least severe message that is logged: debug, info, notice, warning or err.',
+    }),
+  },
+};
+
+/** Every setting, in the order of the tables. */
+export const SETTINGS: readonly NamedSetting[] = Object.entries(SCHEMA).flatMap(([name, node]) =>
+  isSetting(node)
+    ? [{ key: name, ...node }]
+    : Object.entries(node).map(([leaf, inner]: [string, Setting]) => ({ key: `${name}.${leaf}`, ...inner })),
+);
+
+function isSetting(node: object): node is Setting {
+  return 'format' in node;
+}
