@@ -34,6 +34,12 @@ export interface ServerState {
   readonly readOnly: boolean;
   /** Timeline ID, >= 1. */
   readonly timeline: number;
+  /**
+   * True: a standby whose WAL receiver streams `timeline` at this moment, so a server on that timeline lives.
+   * Else the timeline of a standby comes from its control file (it may lag, or be the rest of an accident), or the
+   * probe's role may not see the WAL receiver: pg_stat_wal_receiver needs pg_read_all_stats.
+   */
+  readonly streaming?: boolean;
   /** Database system identifier: unsigned 64 bit, as decimal text. */
   readonly systemId: string;
   /** Write position of a primary, replay position of a standby; null where unknown. */
