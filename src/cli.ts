@@ -96,7 +96,7 @@ export function parseArguments(argv: readonly string[]): Command {
 }
 
 /** The version in package.json, which lies beside the folder of the compiled program. */
-export function programVersion(): string {
+export function version(): string {
   const manifest: unknown = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
   if (typeof manifest === 'object' && manifest !== null && 'version' in manifest) return String(manifest.version);
   throw new GatewayError('INTERNAL', 'package.json has no version.');
@@ -154,7 +154,7 @@ function positionalOverrides(
 }
 
 function usage(problem: string): GatewayError {
-  return new GatewayError('USAGE', `${problem}\nTry "pg-gateway --help".`);
+  return new GatewayError('USAGE', `${problem} (see pg-gateway --help)`);
 }
 
 const WIDTH = 80;
