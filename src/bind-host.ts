@@ -7,15 +7,11 @@ import { lookup } from 'node:dns/promises';
 import { isIP } from 'node:net';
 import { getSystemErrorMap } from 'node:util';
 
+import { formatHostPort } from './candidates.js';
 import { GatewayError } from './errors.js';
 
-/** `127.0.0.1:5432`, `[::1]:5432` */
-export function hostPort(host: string, port: number): string {
-  return `${host.includes(':') ? `[${host}]` : host}:${port.toString()}`;
-}
-
 /** `EADDRINUSE (address already in use)` for a system error, else its message. */
-export function errorText(error: unknown): string {
+function errorText(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   const errno = 'errno' in error && typeof error.errno === 'number' ? getSystemErrorMap().get(error.errno) : undefined;
   return errno === undefined ? error.message : `${errno[0]} (${errno[1]})`;
@@ -26,8 +22,8 @@ export type Bind = (address: string, port: number) => number | Promise<number>;
 
 /**
  * Binds every address of `host`; with port 0 all get the port that the first one was given.
- * @param purpose for the message: `clients`, `metrics`
- * @returns what is listened on, as hostPort() texts
+ * @param purpose for the message: `accept clients`, `serve metrics`
+ * @returns what is listened on, as formatHostPort() texts
  * @throws GatewayError LISTEN_FAILED naming the address and what prevented it
  */
 export async function bindHost(purpose: string, host: string, port: number, bind: Bind): Promise<readonly string[]> {
@@ -38,12 +34,12 @@ export async function bindHost(purpose: string, host: string, port: number, bind
   for (const address of any ? ['::', '0.0.0.0'] : await addressesOf(purpose, host)) {
     try {
       actualPort = await bind(address, actualPort);
-      bound.push(hostPort(address, actualPort));
+      bound.push(formatHostPort(address, actualPort));
       if (any) break; // `::` serves IPv4 too
     } catch (error) {
       // `localhost` is often ::1 as well where IPv6 is off. One address that works is enough.
-      if (!isAddressMissing(error)) throw listenFailed(purpose, hostPort(address, actualPort), error);
-      missing = listenFailed(purpose, hostPort(address, actualPort), error);
+      if (!isAddressMissing(error)) throw listenFailed(purpose, formatHostPort(address, actualPort), error);
+      missing = listenFailed(purpose, formatHostPort(address, actualPort), error);
     }
   }
   if (bound.length === 0) throw missing;
@@ -60,8 +56,9 @@ async function addressesOf(purpose: string, host: string): Promise<readonly stri
   }
 }
 
-function listenFailed(purpose: string, where: string, cause: unknown): GatewayError {
-  return new GatewayError('LISTEN_FAILED', `cannot listen for ${purpose} on ${where}: ${errorText(cause)}`, { cause });
+/** @param where an address, a name, a descriptor */
+export function listenFailed(purpose: string, where: string, cause: unknown): GatewayError {
+  return new GatewayError('LISTEN_FAILED', `cannot ${purpose} on ${where}: ${errorText(cause)}`, { cause });
 }
 
 /** The address family is off, or no interface has the address. */

@@ -6,11 +6,10 @@
 // connections and requests per connection are limited, and scrapes that come
 // together are rendered once.
 
-import { lookup } from 'node:dns/promises';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import { isIP, type ListenOptions } from 'node:net';
-import { getSystemErrorMap } from 'node:util';
-import { GatewayError } from './errors.js';
+import type { ListenOptions } from 'node:net';
+import { bindHost, listenFailed } from './bind-host.js';
+import { formatHostPort } from './candidates.js';
 import { RateLimit, type Logger } from './log.js';
 
 export interface HttpOptions {
@@ -51,6 +50,7 @@ interface Answer {
 const LIMITS = { maxHeaderBytes: 8192, connections: 64, requestsPerSocket: 1000 };
 const TIMEOUTS_MS = { headers: 5000, request: 10_000, keepAlive: 5000, inactive: 15_000, check: 5000 };
 const CLOSE_TIMEOUT_MS = 1000;
+const PURPOSE = 'serve metrics';
 const LOG_EVERY_MS = 60_000;
 const TEXT = 'text/plain; charset=utf-8';
 const ALLOWED = 'GET, HEAD';
@@ -81,25 +81,22 @@ class HttpService implements HttpListener {
   }
 
   async listenOnFds(fds: readonly number[]): Promise<void> {
-    for (const fd of fds) await this.#listen({ fd }, `descriptor ${fd.toString()}`);
+    for (const fd of fds) {
+      try {
+        this.addresses.push(boundAddress(await this.#listen({ fd }), fd));
+      } catch (error) {
+        throw listenFailed(PURPOSE, `descriptor ${fd.toString()}`, error);
+      }
+    }
   }
 
   async listenOn(host: string, port: number): Promise<void> {
-    if (host === '' || host === '::') {
-      await this.#listenOnAny(port);
-      return;
-    }
-    let skipped: unknown;
-    for (const address of await addressesOf(host)) {
-      try {
-        await this.#listen({ host: address, port }, hostPort(address, port));
-      } catch (error) {
-        // `localhost` is often ::1 as well where IPv6 is off. One address that works is enough.
-        if (!isAddressMissing(error)) throw error;
-        skipped = error;
-      }
-    }
-    if (this.#servers.length === 0) throw skipped;
+    const bind = async (address: string, free: number): Promise<number> => {
+      const server = await this.#listen({ host: address, port: free });
+      const bound = server.address();
+      return typeof bound === 'object' && bound !== null ? bound.port : free;
+    };
+    this.addresses.push(...(await bindHost(PURPOSE, host, port, bind)));
   }
 
   close(): Promise<void> {
@@ -107,37 +104,21 @@ class HttpService implements HttpListener {
     return this.#closed;
   }
 
-  async #listenOnAny(port: number): Promise<void> {
-    try {
-      await this.#listen({ host: '::', port, ipv6Only: false }, hostPort('::', port));
-    } catch (error) {
-      if (!isAddressMissing(error)) throw error;
-      this.#options.logger.notice('IPv6 is off here: metrics are served over IPv4 only');
-      await this.#listen({ host: '0.0.0.0', port }, hostPort('0.0.0.0', port));
-    }
-  }
-
-  async #listen(where: ListenOptions | { readonly fd: number }, name: string): Promise<void> {
+  /** Throws what net.Server does. */
+  async #listen(where: ListenOptions | { readonly fd: number }): Promise<Server> {
     const server = this.#createServer();
     await new Promise<void>((resolve, reject) => {
-      const failed = (error: Error): void => {
-        reject(listenFailed(name, error));
-      };
-      server.once('error', failed);
-      try {
-        server.listen(where, () => {
-          server.off('error', failed);
-          resolve();
-        });
-      } catch (error) {
-        failed(error instanceof Error ? error : new Error(String(error))); // a descriptor that is no socket
-      }
+      server.once('error', reject);
+      server.listen(where, () => {
+        server.off('error', reject);
+        resolve();
+      });
     });
     server.on('error', (error) => {
       this.#complain('accept', 'metrics: a connection could not be accepted', error);
     });
     this.#servers.push(server);
-    this.addresses.push(boundAddress(server, where));
+    return server;
   }
 
   #createServer(): Server {
@@ -246,40 +227,9 @@ function pathOf(target: string): string {
   return target.replace(/^https?:\/\/[^/?#]*/iu, '').replace(/[?#].*$/su, '');
 }
 
-async function addressesOf(host: string): Promise<readonly string[]> {
-  if (isIP(host) !== 0) return [host];
-  try {
-    const found = await lookup(host, { all: true, verbatim: true });
-    return [...new Set(found.map(({ address }) => address))];
-  } catch (error) {
-    throw listenFailed(`the name ${host}`, error instanceof Error ? error : new Error(String(error)));
-  }
-}
-
-function hostPort(host: string, port: number): string {
-  return `${host.includes(':') ? `[${host}]` : host}:${port.toString()}`;
-}
-
-function boundAddress(server: Server, where: ListenOptions | { readonly fd: number }): string {
+function boundAddress(server: Server, fd: number): string {
   const address = server.address();
   // An AF_UNIX socket that was handed over does not tell Node its path.
-  if (address === null || address === '') return 'fd' in where ? `fd:${where.fd.toString()}` : 'unknown';
-  return typeof address === 'string' ? address : hostPort(address.address, address.port);
-}
-
-function listenFailed(name: string, cause: Error): GatewayError {
-  return new GatewayError('LISTEN_FAILED', `cannot serve metrics on ${name}: ${errorText(cause)}`, { cause });
-}
-
-/** `EADDRINUSE (address already in use)` for a system error, else its message. */
-function errorText(error: Error): string {
-  const errno = 'errno' in error && typeof error.errno === 'number' ? getSystemErrorMap().get(error.errno) : undefined;
-  return errno === undefined ? error.message : `${errno[0]} (${errno[1]})`;
-}
-
-/** The address family is off, or no interface has the address. */
-function isAddressMissing(error: unknown): boolean {
-  const cause = error instanceof GatewayError ? error.cause : error;
-  if (!(cause instanceof Error && 'code' in cause)) return false;
-  return cause.code === 'EAFNOSUPPORT' || cause.code === 'EADDRNOTAVAIL';
+  if (address === null || address === '') return `fd:${fd.toString()}`;
+  return typeof address === 'string' ? address : formatHostPort(address.address, address.port);
 }

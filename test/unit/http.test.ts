@@ -224,7 +224,6 @@ for (const code of ['EAFNOSUPPORT', 'EADDRNOTAVAIL']) {
       const address = only(await start(context, { listen: { host: '', port: 0 } }));
       assert.match(address, /^0\.0\.0\.0:\d+$/);
       assert.is((await fetchFrom(address, '/healthz')).status, 200);
-      assert.match(context.log.join(), /IPv6 is off here/);
     } finally {
       Server.prototype.listen = listen;
     }

@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: MIT
+// The life of the service: start, reload, stop. Wires the parts together: what the
+// monitor decides goes down to the data plane, what the data plane notices comes up.
+//
+// Owns every long-lived part and closes it. stop() is idempotent.
+
+import { bindHost } from './bind-host.js';
+import { ConfigError, diffConfig } from './config.js';
+import type { Config, LoadedConfig } from './config.js';
+import { openDataPlane } from './dataplane.js';
+import type { BackendFailure, DataPlane } from './dataplane.js';
+import type { Verdict } from './election.js';
+import { startHttp } from './http.js';
+import type { HttpListener, Readiness } from './http.js';
+import { RateLimit } from './log.js';
+import type { Logger } from './log.js';
+import { Metrics } from './metrics.js';
+import type { CandidateView } from './metrics.js';
+import { Monitor } from './monitor.js';
+import { ServerSlots } from './server-slots.js';
+import { logVerdict, statusText } from './story.js';
+import type { InheritedSockets, Notifier } from './systemd.js';
+import { systemTimers } from './timers.js';
+import { Watchdog } from './watchdog.js';
+
+export interface DaemonOptions {
+  readonly config: LoadedConfig;
+  /** Reads the configuration anew. Throws ConfigError. */
+  readonly reload: () => LoadedConfig;
+  readonly inherited: InheritedSockets;
+  readonly notifier: Notifier;
+  readonly logger: Logger;
+  /** Of the product. */
+  readonly version: string;
+}
+
+const STATUS_EVERY_MS = 1000;
+const FAILURE_LOG_EVERY_MS = 5000;
+/** What a stop may take, so that the whole is over well before anybody's patience. */
+const WORKERS_STOP_MS = 1000;
+const HTTP_STOP_MS = 300;
+
+/**
+ * Starts the service; resolves when it is ready: sockets adopted, workers running, the first probe round over
+ * (whatever its result).
+ * @throws GatewayError LISTEN_FAILED, DATAPLANE_LOAD, DATAPLANE_START; nothing is left running then
+ */
+export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
+  const daemon = new Daemon(options);
+  try {
+    await daemon.start();
+  } catch (error) {
+    await daemon.stop();
+    throw error;
+  }
+  return daemon;
+}
+
+export class Daemon {
+  readonly #options: DaemonOptions;
+  readonly #logger: Logger;
+  readonly #slots = new ServerSlots();
+  readonly #dataPlane: DataPlane;
+  readonly #monitor: Monitor;
+  readonly #metrics: Metrics;
+  readonly #watchdog: Watchdog;
+  readonly #failureLimit = new RateLimit(FAILURE_LOG_EVERY_MS);
+  #config: Config;
+  #http: HttpListener | undefined;
+  #verdict: Verdict | undefined;
+  #epoch = 0;
+  #cancelStatus: (() => void) | undefined;
+  #stopped: Promise<boolean> | undefined;
+
+  constructor(options: DaemonOptions) {
+    const { config, logger, notifier, version } = options;
+    this.#options = options;
+    this.#logger = logger;
+    this.#config = config;
+    this.#dataPlane = openDataPlane({
+      workers: config.workers,
+      connectTimeoutMs: config.probe.connectTimeoutMs,
+      tcpKeepalive: config.tcpKeepalive,
+      onBackendFailure: (failure) => {
+        this.#backendFailed(failure);
+      },
+    });
+    this.#assignSlots();
+    this.#metrics = new Metrics({
+      stats: () => this.#dataPlane.stats(),
+      candidates: () => this.#candidateViews(),
+      epoch: () => this.#epoch,
+      version,
+    });
+    this.#monitor = new Monitor({
+      candidates: config.candidates,
+      probe: config.probe,
+      logger,
+      onVerdict: (verdict) => {
+        this.#decided(verdict);
+      },
+      onObservation: (observation) => {
+        this.#metrics.observation(observation);
+      },
+    });
+    this.#watchdog = new Watchdog({
+      intervalMs: notifier.watchdogIntervalMs,
+      beats: () => this.#dataPlane.stats().workers.map(({ beat }) => beat),
+      ping: () => {
+        this.#dataPlane.ping();
+      },
+      send: () => {
+        notifier.watchdog();
+      },
+      logger,
+    });
+  }
+
+  async start(): Promise<void> {
+    await this.#openListeners();
+    this.#watchdog.start();
+    this.#monitor.start();
+    await this.#monitor.firstRound;
+    if (this.#stopped !== undefined) return;
+    this.#dataPlane.startAccepting();
+    this.#tick();
+    this.#options.notifier.ready();
+    this.#logger.notice('ready', { version: this.#options.version, candidates: this.#config.candidates.length });
+  }
+
+  /** Re-reads the configuration. A bad one is rejected whole and the old one goes on. */
+  reload(): void {
+    if (this.#stopped !== undefined) return;
+    const { notifier } = this.#options;
+    notifier.reloading();
+    try {
+      this.#apply(this.#options.reload());
+      this.#metrics.reloaded('ok');
+    } catch (error) {
+      if (!(error instanceof ConfigError)) throw error;
+      for (const problem of error.problems) this.#logger.err(problem, { code: error.code });
+      this.#logger.err('the new configuration was rejected, the old one goes on');
+      this.#metrics.reloaded('rejected');
+    } finally {
+      notifier.ready();
+    }
+  }
+
+  /** Ends every session and thread. Resolves to whether all came to an orderly end in time. Idempotent. */
+  stop(): Promise<boolean> {
+    this.#stopped ??= this.#stop();
+    return this.#stopped;
+  }
+
+  async #stop(): Promise<boolean> {
+    this.#options.notifier.stopping();
+    this.#cancelStatus?.();
+    this.#watchdog.close();
+    const { active } = this.#dataPlane.stats();
+    const ended = this.#dataPlane.close(WORKERS_STOP_MS);
+    if (!ended) this.#logger.err('a worker thread did not end in time');
+    await Promise.all([this.#monitor.close(), this.#http?.close()]);
+    this.#options.notifier.close();
+    this.#logger.notice('stopped', { sessions_closed: active });
+    return ended;
+  }
+
+  async #openListeners(): Promise<void> {
+    const { inherited, logger } = this.#options;
+    for (const fd of inherited.clients) {
+      this.#dataPlane.adoptListener(fd);
+      logger.info('listening for clients', { fd });
+    }
+    if (inherited.clients.length === 0) {
+      const { host, port } = this.#config.listen;
+      const bind = (address: string, free: number): number => this.#dataPlane.bindListener(address, free);
+      for (const address of await bindHost('accept clients', host, port, bind)) {
+        logger.info('listening for clients', { address });
+      }
+    }
+    this.#http = await startHttp({
+      listen: inherited.metrics.length > 0 ? { fds: inherited.metrics } : this.#config.metrics,
+      render: () => this.#metrics.render(),
+      contentType: this.#metrics.contentType,
+      readiness: () => this.#readiness(),
+      logger,
+      closeTimeoutMs: HTTP_STOP_MS,
+    });
+    for (const address of this.#http.addresses) logger.info('serving metrics', { address });
+  }
+
+  #apply(next: LoadedConfig): void {
+    const { live, fixed, applied } = diffConfig(this.#config, next);
+    this.#config = applied;
+    this.#logger.setLevel(applied.logLevel);
+    this.#assignSlots();
+    this.#dataPlane.configure({
+      connectTimeoutMs: applied.probe.connectTimeoutMs,
+      tcpKeepalive: applied.tcpKeepalive,
+    });
+    this.#monitor.reconfigure(applied.candidates, applied.probe);
+    if (fixed.length > 0) {
+      this.#logger.warning('these settings change only by a restart', { keys: fixed.join(' ') });
+    }
+    this.#logger.notice('configuration reloaded', { changed: live.join(' ') || 'nothing' });
+  }
+
+  #decided(verdict: Verdict): void {
+    const previous = this.#verdict;
+    this.#verdict = verdict;
+    if (verdict.kind === 'primary') {
+      const { candidate, address } = verdict.primary;
+      this.#epoch = verdict.epoch;
+      const route = { epoch: verdict.epoch, server: this.#slots.of(candidate.name), ...address };
+      this.#dataPlane.setRoute(route, verdict.cut ?? undefined);
+    } else {
+      this.#dataPlane.setRoute(null, verdict.cut ?? undefined);
+    }
+    this.#metrics.verdict(verdict);
+    logVerdict(this.#logger, {
+      verdict,
+      previous,
+      candidates: this.#config.candidates,
+      observations: this.#monitor.observations(),
+    });
+    this.#options.notifier.status(this.#status());
+  }
+
+  #backendFailed(failure: BackendFailure): void {
+    const server = this.#slots.nameOf(failure.server) ?? failure.server;
+    const similar = this.#failureLimit.admit(String(server));
+    if (similar !== undefined) {
+      this.#logger.info(`a backend connection failed${similar}`, { server, error: failure.error });
+    }
+    // One of a route that is no more says nothing about the present one.
+    if (failure.epoch === this.#epoch) this.#monitor.triggerRound('a backend connection failed');
+  }
+
+  #assignSlots(): void {
+    const sessions = new Map(this.#dataPlane.stats().servers.map(({ server, sessions }) => [server, sessions]));
+    const names = this.#config.candidates.map(({ name }) => name);
+    this.#slots.assign(names, (slot) => (sessions.get(slot) ?? 0) > 0);
+  }
+
+  #candidateViews(): readonly CandidateView[] {
+    const observations = this.#monitor.observations();
+    const fenced = new Set(this.#verdict?.fenced.map(({ candidate }) => candidate.name));
+    return this.#config.candidates.map(({ name }) => ({
+      name,
+      server: this.#slots.of(name),
+      observation: observations.get(name),
+      fenced: fenced.has(name),
+    }));
+  }
+
+  #readiness(): Readiness {
+    if (this.#verdict?.kind === 'primary') return { ready: true, reason: this.#verdict.detail };
+    const why = this.#verdict === undefined ? 'starting' : `${this.#verdict.reason}: ${this.#verdict.detail}`;
+    return { ready: false, reason: `no primary: ${why}` };
+  }
+
+  #status(): string {
+    return statusText(this.#verdict, this.#dataPlane.stats().active);
+  }
+
+  #tick(): void {
+    this.#dataPlane.ping();
+    this.#options.notifier.status(this.#status());
+    this.#cancelStatus = systemTimers.after(STATUS_EVERY_MS, () => {
+      this.#tick();
+    });
+  }
+}

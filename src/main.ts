@@ -1,0 +1,98 @@
+#!/usr/bin/env node
+// SPDX-License-Identifier: MIT
+// The composition root: arguments -> configuration -> daemon; signals; exit codes.
+
+import { parseArguments, version } from './cli.js';
+import type { Command } from './cli.js';
+import { ConfigError, describeConfig, loadConfig } from './config.js';
+import type { LoadedConfig } from './config.js';
+import { startDaemon } from './daemon.js';
+import { EXIT, GatewayError } from './errors.js';
+import { createLogger } from './log.js';
+import type { Logger } from './log.js';
+import { createNotifier, inheritedSockets } from './systemd.js';
+
+type RunCommand = Extract<Command, { kind: 'run' | 'check-config' }>;
+
+/** Exit status of an error that ended the program. */
+function exitStatusOf(error: unknown): number {
+  if (!(error instanceof GatewayError)) return EXIT.SOFTWARE;
+  switch (error.code) {
+    case 'CONFIG_INVALID':
+    case 'CONFIG_UNREADABLE':
+      return EXIT.CONFIG;
+    case 'USAGE':
+      return EXIT.USAGE;
+    case 'LISTEN_FAILED':
+    case 'LISTEN_FDS_INVALID':
+      return EXIT.UNAVAILABLE;
+    default:
+      return EXIT.SOFTWARE;
+  }
+}
+
+function fail(logger: Logger, error: unknown): number {
+  if (error instanceof ConfigError) {
+    for (const problem of error.problems) logger.err(problem, { code: error.code });
+  } else if (error instanceof GatewayError) {
+    logger.err(error.message, { code: error.code });
+  } else {
+    logger.err('internal error', { code: 'INTERNAL', stack: error instanceof Error ? error.stack : String(error) });
+  }
+  return exitStatusOf(error);
+}
+
+async function run(command: RunCommand, config: LoadedConfig, logger: Logger): Promise<number> {
+  const load = (): LoadedConfig => loadConfig({ env: process.env, overrides: command.overrides, file: command.file });
+  const stopSignal = new Promise<string>((resolve) => {
+    process.on('SIGTERM', resolve);
+    process.on('SIGINT', resolve);
+  });
+  // A reload asked for during the start comes after it; the configuration was read just now.
+  let reload = (): void => undefined;
+  process.on('SIGHUP', () => {
+    reload();
+  });
+  const inherited = inheritedSockets(process.env, process.pid);
+  const notifier = await createNotifier(logger);
+  const started = startDaemon({ config, reload: load, inherited, notifier, logger, version: version() });
+  const first = await Promise.race([started, stopSignal]);
+  if (typeof first === 'string') {
+    logger.notice('stopping before the start was over', { signal: first });
+    return EXIT.OK;
+  }
+  reload = () => {
+    first.reload();
+  };
+  logger.notice('stopping', { signal: await stopSignal });
+  return (await first.stop()) ? EXIT.OK : EXIT.SOFTWARE;
+}
+
+async function main(): Promise<number> {
+  let logger = createLogger({ level: 'info' });
+  process.on('uncaughtException', (error) => {
+    process.exit(fail(logger, error));
+  });
+  try {
+    const command = parseArguments(process.argv.slice(2));
+    if (command.kind === 'help' || command.kind === 'version') {
+      process.stdout.write(command.kind === 'help' ? command.text : `pg-gateway ${version()}\n`);
+      return EXIT.OK;
+    }
+    const config = loadConfig({ env: process.env, overrides: command.overrides, file: command.file });
+    if (command.kind === 'check-config') {
+      process.stdout.write(describeConfig(config));
+      return EXIT.OK;
+    }
+    logger = createLogger({ level: config.logLevel });
+    return await run(command, config, logger);
+  } catch (error) {
+    return fail(logger, error);
+  }
+}
+
+// stdout may be a pipe that still has to take its last bytes: the loop ends by itself, then exits.
+process.exitCode = await main();
+process.stdout.write('', () => {
+  process.exit();
+});

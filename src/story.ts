@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: MIT
+// What people are told of a verdict: the log's STATE CHANGE line, the lines about
+// fenced servers, and systemd's status line. Words only; decides nothing.
+
+import type { Candidate } from './candidates.js';
+import { describeStates } from './describe-states.js';
+import type { Verdict } from './election.js';
+import type { Logger } from './log.js';
+import type { Observation } from './probe/observation.js';
+
+export interface VerdictChange {
+  readonly verdict: Verdict;
+  /** Undefined: this is the first one. */
+  readonly previous: Verdict | undefined;
+  readonly candidates: readonly Candidate[];
+  readonly observations: ReadonlyMap<string, Observation>;
+}
+
+/** One line for a change of the primary or of the reason for having none; one for each server newly fenced. */
+export function logVerdict(logger: Logger, change: VerdictChange): void {
+  const { verdict, previous, candidates, observations } = change;
+  if (primaryWords(verdict) !== primaryWords(previous) || verdict.reason !== previous?.reason) {
+    const fields = {
+      old: primaryWords(previous),
+      new: primaryWords(verdict),
+      reason: verdict.reason,
+      detail: verdict.detail,
+      ...(verdict.kind === 'primary' ? { timeline: verdict.primary.timeline, epoch: verdict.epoch } : {}),
+      states: describeStates(candidates, observations, verdict.fenced),
+    };
+    if (verdict.kind === 'primary') logger.notice('STATE CHANGE', fields);
+    else logger.warning('STATE CHANGE', fields);
+  }
+  for (const { candidate, reason, detail } of verdict.fenced) {
+    const known = previous?.fenced.some(
+      (fenced) => fenced.candidate.name === candidate.name && fenced.reason === reason,
+    );
+    if (known !== true) logger.warning('server fenced: it gets no traffic', { server: candidate.name, reason, detail });
+  }
+}
+
+/** For `systemctl status`: the primary, or why there is none, and how many sessions there are. */
+export function statusText(verdict: Verdict | undefined, sessions: number): string {
+  const count = `${sessions.toString()} ${sessions === 1 ? 'session' : 'sessions'}`;
+  if (verdict === undefined) return `Looking for the primary; ${count}`;
+  if (verdict.kind === 'none') return `No primary (${verdict.detail}); ${count}`;
+  const { candidate, timeline } = verdict.primary;
+  return `Primary is ${candidate.name} on timeline ${timeline.toString()}; ${count}`;
+}
+
+/** `db1:5432`, with the address where the name is resolved to one; `none`. */
+function primaryWords(verdict: Verdict | undefined): string {
+  if (verdict?.kind !== 'primary') return 'none';
+  const { candidate, address } = verdict.primary;
+  return candidate.host === address.address ? candidate.name : `${candidate.name}(${address.address})`;
+}
