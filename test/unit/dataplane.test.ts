@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: MIT
+// The typed face of the engine: what it refuses, and that its numbers have the
+// promised shape. What the engine does is tested in test/native and test/integration.
+
+import { connect, createServer } from 'node:net';
+import { once } from 'node:events';
+
+import { MAX_SERVERS, openDataPlane } from '#src/dataplane.js';
+import type { DataPlane, Route } from '#src/dataplane.js';
+import {
+  CONNECT_BUCKETS_SECONDS,
+  CONNECT_FAILURE_REASONS,
+  CUT_REASONS,
+  END_REASONS,
+  REJECT_REASONS,
+} from '#src/dataplane-stats.js';
+import { GatewayError } from '#src/errors.js';
+import { assert, suite } from '../helpers/suite.js';
+
+interface Context {
+  plane: DataPlane;
+}
+
+const test = suite<Context>('data plane');
+const settings = { connectTimeoutMs: 500, tcpKeepalive: true };
+const route: Route = { epoch: 1, server: 0, address: '127.0.0.1', port: 5432 };
+
+test.before.each((context) => {
+  context.plane = openDataPlane({ ...settings, workers: 2, onBackendFailure: () => undefined });
+});
+test.after.each(({ plane }) => {
+  assert.ok(plane.close(5000));
+});
+
+function refusal(work: () => unknown): string {
+  try {
+    work();
+  } catch (error) {
+    if (error instanceof GatewayError) return `${error.code}: ${error.message}`;
+    throw error;
+  }
+  return 'accepted';
+}
+
+test('values out of range never reach the native side', ({ plane }) => {
+  const rows: [() => unknown, string][] = [
+    [() => plane.setRoute({ ...route, epoch: 0 }), 'epoch is 0: expected a whole number from 1 to 4294967295'],
+    [() => plane.setRoute({ ...route, epoch: 1.5 }), 'epoch is 1.5: expected a whole number from 1 to 4294967295'],
+    [() => plane.setRoute({ ...route, server: MAX_SERVERS }), 'server is 128: expected a whole number from 0 to 127'],
+    [() => plane.setRoute({ ...route, port: 0 }), 'port is 0: expected a whole number from 1 to 65535'],
+    [() => plane.setRoute({ ...route, address: 'db1' }), 'address is "db1": expected an IP address'],
+    [
+      () => plane.setRoute(null, { belowEpoch: -1, reason: 'demoted' }),
+      'belowEpoch is -1: expected a whole number from 0 to 4294967295',
+    ],
+    [() => plane.adoptListener(-1), 'descriptor is -1: expected a whole number from 0 to 2147483647'],
+    [() => plane.bindListener('localhost', 1), 'address is "localhost": expected an IP address'],
+    [
+      () => plane.configure({ ...settings, connectTimeoutMs: Number.NaN }),
+      'connectTimeoutMs is NaN: expected a whole number from 1 to 600000',
+    ],
+    [
+      () => openDataPlane({ ...settings, workers: 65, onBackendFailure: () => undefined }),
+      'workers is 65: expected a whole number from 1 to 64',
+    ],
+  ];
+  for (const [work, expected] of rows) assert.is(refusal(work), `DATAPLANE_ARGUMENT: ${expected}`);
+});
+
+test('a descriptor that cannot be accepted from is refused by name', ({ plane }) => {
+  assert.match(
+    refusal(() => {
+      plane.adoptListener(2_000_000);
+    }),
+    /^LISTEN_FAILED: cannot accept clients on descriptor 2000000: not a socket/,
+  );
+});
+
+test('binding a taken port throws as Node would', async ({ plane }) => {
+  const taken = createServer().listen(0, '127.0.0.1');
+  await once(taken, 'listening');
+  const address = taken.address();
+  assert.ok(typeof address === 'object' && address !== null);
+  try {
+    plane.bindListener('127.0.0.1', address.port);
+    assert.unreachable('bound a taken port');
+  } catch (error) {
+    assert.is(error instanceof Error && 'code' in error && error.code, 'EADDRINUSE');
+  } finally {
+    taken.close();
+  }
+});
+
+test('routes of both families, with a scope, and none are taken', ({ plane }) => {
+  plane.setRoute(route);
+  plane.setRoute({ ...route, epoch: 2, address: '::1' }, { belowEpoch: 2, reason: 'superseded' });
+  plane.setRoute({ ...route, epoch: 3, address: 'fe80::1%lo' });
+  plane.setRoute(null, { belowEpoch: 4, reason: 'demoted' });
+});
+
+test('the numbers have their promised shape, also after the end', ({ plane }) => {
+  const check = (): void => {
+    const stats = plane.stats();
+    assert.equal(Object.keys(stats.rejected), [...REJECT_REASONS]);
+    assert.equal(Object.keys(stats.cut), [...CUT_REASONS]);
+    assert.equal(Object.keys(stats.ended), [...END_REASONS]);
+    assert.is(stats.accepted, 0n);
+    assert.is(stats.active, 0);
+    assert.is(stats.workers.length, 2);
+  };
+  check();
+  assert.ok(plane.close(5000));
+  check();
+});
+
+test('a refused backend is counted and reported once', async () => {
+  const gone = createServer().listen(0, '127.0.0.1');
+  await once(gone, 'listening');
+  const address = gone.address();
+  assert.ok(typeof address === 'object' && address !== null);
+  gone.close();
+  await once(gone, 'close');
+
+  let tell: (error: string) => void = () => undefined;
+  const told = new Promise<string>((resolve) => {
+    tell = resolve;
+  });
+  const plane = openDataPlane({
+    ...settings,
+    workers: 1,
+    onBackendFailure: (failure) => {
+      tell(`${failure.epoch.toString()} ${failure.server.toString()} ${failure.error}`);
+    },
+  });
+  try {
+    const port = plane.bindListener('127.0.0.1', 0);
+    plane.setRoute({ epoch: 7, server: 3, address: '127.0.0.1', port: address.port });
+    plane.startAccepting();
+    const client = connect(port, '127.0.0.1');
+    await once(client, 'connect');
+    assert.is(await told, '7 3 Connection refused');
+    const server = plane.stats().servers.find((entry) => entry.server === 3);
+    assert.ok(server);
+    assert.equal(Object.keys(server.connectFailures), [...CONNECT_FAILURE_REASONS]);
+    assert.is(server.connectFailures.refused, 1n);
+    assert.is(server.connectSeconds.buckets.length, CONNECT_BUCKETS_SECONDS.length + 1);
+    client.destroy();
+  } finally {
+    assert.ok(plane.close(5000));
+  }
+});
+
+test.run();

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: MIT
+import type { Candidate } from '#src/candidates.js';
+import type { Verdict } from '#src/election.js';
+import { createLogger } from '#src/log.js';
+import type { Observation } from '#src/probe/observation.js';
+import { logVerdict, statusText } from '#src/story.js';
+import { assert, suite } from '../helpers/suite.js';
+
+const test = suite('story');
+
+const a: Candidate = { host: '10.0.0.1', port: 5432, name: '10.0.0.1:5432' };
+const b: Candidate = { host: 'db2', port: 5432, name: 'db2:5432' };
+
+const onA: Verdict = {
+  kind: 'primary',
+  primary: { candidate: a, address: { address: '10.0.0.1', port: 5432 }, timeline: 2, systemId: '7' },
+  epoch: 1,
+  reason: 'first-primary',
+  detail: 'it is',
+  fenced: [],
+  cut: null,
+};
+const onB: Verdict = {
+  ...onA,
+  primary: { candidate: b, address: { address: '10.0.0.2', port: 5432 }, timeline: 3, systemId: '7' },
+  epoch: 2,
+  reason: 'higher-timeline',
+};
+const none: Verdict = { kind: 'none', reason: 'primary-in-doubt', detail: 'silent', fenced: [], cut: null };
+const observations = new Map<string, Observation>([
+  [a.name, { kind: 'failed', candidate: a, at: 0, tookMs: 1, reason: 'refused', detail: 'x' }],
+]);
+
+/** The lines that the change from `previous` to `verdict` makes, as the journal gets them. */
+function lines(verdict: Verdict, previous: Verdict | undefined): string[] {
+  const written: string[] = [];
+  const logger = createLogger({ level: 'info', journal: true, write: (line) => written.push(line.trimEnd()) });
+  logVerdict(logger, { verdict, previous, candidates: [a, b], observations });
+  return written;
+}
+
+test('a new primary is a notice that tells old, new, why and what everybody is', () => {
+  assert.equal(lines(onB, onA), [
+    '<5>STATE CHANGE old=10.0.0.1:5432 new=db2:5432(10.0.0.2) reason=higher-timeline detail="it is" timeline=3 epoch=2' +
+      ' states="10.0.0.1:5432\\=failed/refused db2:5432\\=unprobed"'.replaceAll('\\=', '='),
+  ]);
+});
+
+test('losing it is a warning', () => {
+  assert.match(lines(none, onA).join('\n'), /^<4>STATE CHANGE old=10\.0\.0\.1:5432 new=none reason=primary-in-doubt /);
+});
+
+test('the first verdict has no old primary', () => {
+  assert.match(
+    lines(onA, undefined).join('\n'),
+    /^<5>STATE CHANGE old=none new=10\.0\.0\.1:5432 reason=first-primary /,
+  );
+});
+
+test('the same verdict again says nothing; a new reason for having none does', () => {
+  assert.equal(lines(onA, onA), []);
+  assert.equal(lines(none, none), []);
+  assert.is(lines({ ...none, reason: 'split-brain' }, none).length, 1);
+});
+
+test('a fenced server is told once for each reason', () => {
+  const fenced: Verdict = { ...onB, fenced: [{ candidate: a, reason: 'stale-timeline', detail: 'tl 2' }] };
+  const line = '<4>server fenced: it gets no traffic server=10.0.0.1:5432 reason=stale-timeline detail="tl 2"';
+  assert.equal(lines(fenced, onB), [line]);
+  assert.equal(lines(fenced, fenced), []);
+  const worse: Verdict = { ...onB, fenced: [{ candidate: a, reason: 'foreign-cluster', detail: 'id' }] };
+  assert.is(lines(worse, fenced).length, 1);
+});
+
+test('the status line', () => {
+  const rows: [Verdict | undefined, number, string][] = [
+    [undefined, 0, 'Looking for the primary; 0 sessions'],
+    [onA, 1, 'Primary is 10.0.0.1:5432 on timeline 2; 1 session'],
+    [none, 12, 'No primary (silent); 12 sessions'],
+  ];
+  for (const [verdict, sessions, expected] of rows) assert.is(statusText(verdict, sessions), expected);
+});
+
+test.run();
