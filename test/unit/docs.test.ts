@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: MIT
+// The README must not drift from the program: it names every setting with its
+// default, every error code, every exit status and every metric.
+
+import { readFileSync } from 'node:fs';
+
+import { SETTINGS } from '#src/config-schema.js';
+import type { DataPlaneStats } from '#src/dataplane-stats.js';
+import { ERROR_CODES, EXIT } from '#src/errors.js';
+import { Metrics } from '#src/metrics.js';
+import { assert, suite } from '../helpers/suite.js';
+
+const test = suite('docs');
+const readme = readFileSync(new URL('../../../README.md', import.meta.url), 'utf8');
+
+test('every setting has its row, with its default', () => {
+  for (const { env, key, default: value, defaultNote, secret } of SETTINGS) {
+    const row = readme.split('\n').find((line) => line.startsWith(`| \`${env}\` | \`${key}\` |`));
+    assert.ok(row, `README has no row for ${env}`);
+    if (secret || defaultNote?.startsWith('~') === true) continue;
+    const text = value === true ? '1' : String(value);
+    assert.ok(row.includes(defaultNote ?? `\`${text}\``), `README tells another default for ${env}: ${row}`);
+  }
+});
+
+test('every error code stands beside an exit status', () => {
+  for (const code of Object.keys(ERROR_CODES)) assert.match(readme, new RegExp(`^\\| \\d+ \\|.*\`${code}\``, 'mu'));
+  for (const name of ['OK', 'USAGE', 'UNAVAILABLE', 'SOFTWARE', 'CONFIG'] as const) {
+    assert.match(readme, new RegExp(`^\\| ${EXIT[name].toString()} \\|`, 'mu'));
+  }
+});
+
+test('every metric is named', async () => {
+  const stats: DataPlaneStats = {
+    accepted: 0n,
+    active: 0,
+    bytesClientToBackend: 0n,
+    bytesBackendToClient: 0n,
+    rejected: { no_primary: 0n, connect_failed: 0n, startup: 0n, resources: 0n },
+    cut: { demoted: 0n, superseded: 0n, shutdown: 0n },
+    ended: { client_closed: 0n, backend_closed: 0n, client_reset: 0n, backend_reset: 0n, resources: 0n },
+    acceptPauses: 0n,
+    servers: [],
+    workers: [],
+  };
+  const metrics = new Metrics({ stats: () => stats, candidates: () => [], epoch: () => 0, version: '0' });
+  const names = [...(await metrics.render()).matchAll(/^# HELP pg_gateway_(\w+) /gmu)].map((match) => match[1]);
+  assert.ok(names.length > 20);
+  for (const name of names) assert.ok(readme.includes(`\`${String(name)}\``), `README does not name ${String(name)}`);
+});
+
+test.run();
