@@ -1,5 +1,65 @@
 // SPDX-License-Identifier: MIT
-// The only importer of uvu: what every test file runs on.
+// The only importer of uvu: what every test file runs on. Adds to it what a
+// suite with real servers needs: a deadline for each test, a word to the runner
+// on what is going on, and hooks whose failure is seen (uvu swallows it).
 
-export { suite } from 'uvu';
+import { suite as uvuSuite } from 'uvu';
+import type { Callback, Test } from 'uvu';
+
 export * as assert from 'uvu/assert';
+
+/** What a test file tells test/run.ts, if that is what started it. */
+export interface ProgressMessage {
+  readonly doing: string;
+}
+
+/** Far above what any test takes on a slow machine: it is there so that a stuck test is a failed one with a name. */
+const TEST_DEADLINE_MS = 120_000;
+
+export function suite<T = Record<string, unknown>>(name: string, context?: T): Test<T> {
+  const test = uvuSuite<T>(name, context);
+  const guard =
+    (what: string, callback: Callback<T>): Callback<T> =>
+    async (given) => {
+      report(`${name}: ${what}`);
+      await withinDeadline(what, callback(given));
+    };
+  const hook =
+    (what: string, register: (callback: Callback<T>) => void) =>
+    (callback: Callback<T>): void =>
+      register(async (given) => {
+        try {
+          await guard(what, callback)(given);
+        } catch (error) {
+          console.error(`${name}: the hook "${what}" failed:`, error);
+          throw error;
+        }
+      });
+  return Object.assign((title: string, callback: Callback<T>) => test(title, guard(title, callback)), {
+    only: (title: string, callback: Callback<T>) => test.only(title, guard(title, callback)),
+    skip: (title?: string, callback?: Callback<T>) => test.skip(title, callback),
+    before: Object.assign(hook('before', test.before), { each: hook('before each', (run) => test.before.each(run)) }),
+    after: Object.assign(hook('after', test.after), { each: hook('after each', (run) => test.after.each(run)) }),
+    run: () => test.run(),
+  });
+}
+
+function report(doing: string): void {
+  const message: ProgressMessage = { doing };
+  process.send?.(message);
+}
+
+async function withinDeadline(what: string, work: Promise<void> | void): Promise<void> {
+  if (work === undefined) return;
+  let timer: NodeJS.Timeout | undefined;
+  const deadline = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => {
+      reject(new Error(`"${what}" did not end within ${TEST_DEADLINE_MS / 1000} s`));
+    }, TEST_DEADLINE_MS);
+  });
+  try {
+    await Promise.race([work, deadline]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
