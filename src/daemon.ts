@@ -34,7 +34,7 @@ export interface DaemonOptions {
   readonly version: string;
 }
 
-const STATUS_EVERY_MS = 1000;
+const STATUS_EVERY_MS = 2000;
 const FAILURE_LOG_EVERY_MS = 5000;
 /** What a stop may take, so that the whole is over well before anybody's patience. */
 const WORKERS_STOP_MS = 1000;
