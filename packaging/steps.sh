@@ -25,8 +25,8 @@ die() {
   exit 1
 }
 
-# step WHAT COMMAND...: runs the command; ends the script with its status if it fails.
-step() {
+# attempt WHAT COMMAND...: runs the command, and returns its status.
+attempt() {
   steps_what=$1
   shift
   steps_log=$(mktemp) || exit 1
@@ -40,14 +40,17 @@ step() {
   steps_ticker=
   if [ "$steps_status" -eq 0 ]; then
     say ' done'
-    rm -f "$steps_log"
-    steps_log=
-    return 0
+  else
+    say " failed (status $steps_status): $*"
+    cat "$steps_log" >&2
   fi
-  say " failed (status $steps_status): $*"
-  cat "$steps_log" >&2
-  exit "$steps_status"
+  rm -f "$steps_log"
+  steps_log=
+  return "$steps_status"
 }
+
+# step WHAT COMMAND...: the same, but a failure is the end of the script.
+step() { attempt "$@" || exit "$?"; }
 
 # node_directory: the prefix whose include/node has the headers of the node in use; nothing if there is none.
 # nodesource and nodejs.org ship them with node, Debian in libnode-dev.
