@@ -135,16 +135,15 @@ interface Field {
 }
 
 function contest(input: ElectionInput, { own, foreign, systemId, memory }: Field): Decision {
-  const current = isDemoted(memory) ? null : memory.primary;
+  const current = isDisproven(memory) ? null : memory.primary;
   const floor = memory.cluster?.timeline ?? 0;
   const followed = Math.max(
     0,
     ...own.filter(({ state }) => state.streaming === true).map(({ state }) => state.timeline),
   );
   const claimants = own.filter(({ state }) => !state.inRecovery && !state.readOnly);
-  const eligible = claimants.filter(
-    (answer) => answer.state.timeline >= floor && (answer.state.timeline >= followed || stands(current, answer)),
-  );
+  const eligible = claimants.filter((answer) => answer.state.timeline >= followed || stands(current, answer));
+  // Never below the floor: a server that is behind it is not among the top then, whoever else there is.
   const best = Math.max(floor, ...eligible.map(({ state }) => state.timeline));
   const top = eligible.filter(({ state }) => state.timeline === best);
   const behind = claimants.filter((answer) => !top.includes(answer));
@@ -198,7 +197,7 @@ function reasonOf(memory: Memory, next: ProvenPrimary): PrimaryReason {
   const last = memory.primary;
   if (last === null) return 'first-primary';
   if (next.timeline > last.timeline) return 'higher-timeline';
-  if (isDemoted(memory)) return 'predecessor-gone';
+  if (isDisproven(memory)) return 'predecessor-gone';
   const sameName = next.candidate.name === last.candidate.name;
   const sameServer = sameAddress(next.address, last.address);
   if (sameName && sameServer) return 'still-primary';
@@ -209,7 +208,7 @@ function noClaimant(input: ElectionInput, memory: Memory, fenced: readonly Fence
   const last = memory.primary;
   if (last === null) return none(memory, 'no-primary', 'no server out of recovery and writable can be trusted', fenced);
   const { name } = last.candidate;
-  if (isDemoted(memory)) {
+  if (isDisproven(memory)) {
     const superseded = memory.cut?.reason === 'superseded';
     if (superseded) return none(memory, 'no-primary', `${name} was superseded, its successor does not answer`, fenced);
     return none(memory, 'primary-demoted', `${name} is in recovery now`, fenced);
@@ -251,7 +250,7 @@ function cutBelow(memory: Memory, belowEpoch: number, reason: Cut['reason']): Cu
   return memory.cut !== null && memory.cut.belowEpoch >= belowEpoch ? memory.cut : { belowEpoch, reason };
 }
 
-function isDemoted(memory: Memory): boolean {
+function isDisproven(memory: Memory): boolean {
   return memory.cut !== null && memory.cut.belowEpoch > memory.epoch;
 }
 

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: MIT
+// One candidate's probe: keeps one connection, asks, and turns whatever happens
+// into an observation. Knows no cadence: the monitor says when.
+//
+// Invariants: one probe at a time; a connection on which anything failed or was
+// late is destroyed, so that no late answer can ever count; no failure escapes
+// as an exception.
+
+import type { Candidate } from '../candidates.js';
+import type { ProbeConfig } from '../config.js';
+import type { Timers } from '../timers.js';
+import { openConnection } from './connection.js';
+import type { ProbeConnection, Progress } from './connection.js';
+import { startDeadline } from './deadline.js';
+import { Resolver } from './dial.js';
+import type { Lookup } from './dial.js';
+import { faultOf, ProbeFault } from './failure.js';
+import type { Observation, ServerState } from './observation.js';
+import { TlsFiles } from './tls.js';
+
+/** What the monitor needs of one. */
+export interface CandidateProber {
+  /** Never rejects. Must not be called while one is under way. */
+  probe(): Promise<Observation>;
+  /** Ends the connection and a probe under way (its result means nothing then). Idempotent. */
+  close(): Promise<void>;
+}
+
+export interface ProberOptions {
+  readonly candidate: Candidate;
+  /** Asked at each probe, so that other time limits count from the next one on. Who logs in how must not change. */
+  readonly settings: () => ProbeConfig;
+  readonly timers: Timers;
+  /** The connection broke between two probes. */
+  readonly onBroken: (fault: ProbeFault) => void;
+  /** Default: the system's. */
+  readonly lookup?: Lookup;
+}
+
+export class Prober implements CandidateProber {
+  readonly #options: ProberOptions;
+  readonly #resolver: Resolver;
+  readonly #tlsFiles: TlsFiles;
+  readonly #life = new AbortController();
+  #connection: ProbeConnection | undefined;
+
+  constructor(options: ProberOptions) {
+    this.#options = options;
+    this.#resolver = new Resolver(options.candidate.host, options.lookup);
+    this.#tlsFiles = new TlsFiles(options.settings().tls);
+  }
+
+  async probe(): Promise<Observation> {
+    const { candidate, timers } = this.#options;
+    const begun = timers.now();
+    const timed = (): { candidate: Candidate; at: number; tookMs: number } => {
+      const at = timers.now();
+      return { candidate, at, tookMs: at - begun };
+    };
+    try {
+      const { connection, state } = (await this.#askAgain()) ?? (await this.#askAnew());
+      return { ...timed(), kind: 'answered', address: connection.address, state };
+    } catch (error) {
+      const { reason, message } = faultOf(error, 'query');
+      return { ...timed(), kind: 'failed', reason, detail: message };
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#life.abort(new ProbeFault('broken', 'the gateway ended the probe'));
+    const connection = this.#connection;
+    this.#connection = undefined;
+    await connection?.close();
+  }
+
+  /**
+   * On the connection that is there; undefined if there is none, or if it turns out to have been dead: that it was
+   * terminated or reset (by an administrator, a firewall, a restart long since over) says nothing about the server
+   * now. A missed deadline does.
+   */
+  async #askAgain(): Promise<Answer | undefined> {
+    const connection = this.#connection;
+    if (connection === undefined) return undefined;
+    try {
+      return { connection, state: await this.#ask(connection) };
+    } catch (error) {
+      const { reason } = faultOf(error, 'query');
+      if (reason === 'broken' || reason === 'shutdown') return undefined;
+      throw error;
+    }
+  }
+
+  async #askAnew(): Promise<Answer> {
+    const { candidate, settings, timers } = this.#options;
+    const probe = settings();
+    const progress: Progress = { stage: 'lookup' };
+    const deadline = startDeadline(timers, probe.connectTimeoutMs, this.#life.signal, () =>
+      lateConnection(progress, probe.connectTimeoutMs),
+    );
+    try {
+      const target = { candidate, probe, resolver: this.#resolver, tlsFiles: this.#tlsFiles, timers };
+      this.#adopt(await openConnection(target, deadline.signal, progress));
+    } finally {
+      deadline.close();
+    }
+    const connection = this.#connection;
+    if (connection === undefined) throw new ProbeFault('broken', 'the gateway ended the probe');
+    return { connection, state: await this.#ask(connection) };
+  }
+
+  async #ask(connection: ProbeConnection): Promise<ServerState> {
+    const { settings, timers } = this.#options;
+    const { queryTimeoutMs } = settings();
+    const late = (): Error => new ProbeFault('query_timeout', `no answer within ${queryTimeoutMs} ms`);
+    const deadline = startDeadline(timers, queryTimeoutMs, this.#life.signal, late);
+    try {
+      return await connection.ask(deadline.signal);
+    } catch (error) {
+      connection.destroy();
+      if (this.#connection === connection) this.#connection = undefined;
+      throw error;
+    } finally {
+      deadline.close();
+    }
+  }
+
+  #adopt(connection: ProbeConnection): void {
+    if (this.#life.signal.aborted) {
+      connection.destroy();
+      return;
+    }
+    this.#connection = connection;
+    connection.onBroken = (fault) => {
+      if (this.#connection !== connection) return;
+      this.#connection = undefined;
+      this.#options.onBroken(fault);
+    };
+  }
+}
+
+interface Answer {
+  readonly connection: ProbeConnection;
+  readonly state: ServerState;
+}
+
+/** A look-up that does not end is a matter of the resolver; the rest is the server's silence. */
+function lateConnection({ stage }: Progress, timeoutMs: number): ProbeFault {
+  if (stage === 'lookup') return new ProbeFault('dns', `the look-up did not end within ${timeoutMs} ms`);
+  const what = { connect: 'no connection', tls: 'no TLS handshake', login: 'no log-in', query: 'no answer' }[stage];
+  return new ProbeFault('connect_timeout', `${what} within ${timeoutMs} ms`);
+}

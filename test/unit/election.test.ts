@@ -1,0 +1,540 @@
+// SPDX-License-Identifier: MIT
+// The election's rules, as histories: each row is what the probes see one after the
+// other, and what must be decided at the end of it.
+
+import { elect } from '#src/election.js';
+import type { Decision } from '#src/election.js';
+import { memoryOf } from '#src/memory.js';
+import type { Memory, RememberedCluster } from '#src/memory.js';
+import type { Observation } from '#src/probe/observation.js';
+import { addressOf, candidate, CLUSTER, failed, OTHER_CLUSTER, primary, standby } from '../helpers/observations.js';
+import { assert, suite } from '../helpers/suite.js';
+
+/** What is seen at one moment; a candidate that a step does not name keeps its last observation. */
+type Step = readonly Observation[] | { readonly candidates: readonly string[]; readonly seen: readonly Observation[] };
+
+interface Row {
+  readonly what: string;
+  readonly remembered?: RememberedCluster;
+  readonly steps: readonly Step[];
+  /** `a/3#1` = primary a on timeline 3 of epoch 1; else the reason for none. */
+  readonly expect: string;
+  readonly reason?: string;
+  /** `2 demoted` */
+  readonly cut?: string;
+  /** `b:stale-timeline` */
+  readonly fenced?: readonly string[];
+  readonly timeline?: number;
+}
+
+const ROWS: readonly Row[] = [
+  // The first decision.
+  { what: 'one primary', steps: [[primary('a', 1)]], expect: 'a/1#1', reason: 'first-primary', timeline: 1 },
+  {
+    what: 'the primary among standbys, wherever it is listed',
+    steps: [[standby('a', 3), standby('b', 3), primary('c', 3)]],
+    expect: 'c/3#1',
+  },
+  {
+    what: 'a dead first candidate does not matter',
+    steps: [[failed('a', 'connect_timeout'), primary('b', 1), standby('c', 1)]],
+    expect: 'b/1#1',
+  },
+  { what: 'nobody was probed', steps: [{ candidates: ['a', 'b'], seen: [] }], expect: 'first-round' },
+  {
+    what: 'without memory a claim waits for the rest',
+    steps: [{ candidates: ['a', 'b'], seen: [primary('a', 2)] }],
+    expect: 'first-round',
+  },
+  {
+    what: 'and the rest then shows that the claim was an old one',
+    steps: [{ candidates: ['a', 'b'], seen: [primary('a', 2)] }, [primary('b', 3)]],
+    expect: 'b/3#1',
+    fenced: ['a:stale-timeline'],
+  },
+  {
+    what: 'with memory a claim on the remembered timeline needs no waiting',
+    remembered: { systemId: CLUSTER, timeline: 3 },
+    steps: [{ candidates: ['a', 'b'], seen: [primary('a', 3)] }],
+    expect: 'a/3#1',
+  },
+  { what: 'all down', steps: [[failed('a'), failed('b')]], expect: 'no-primary' },
+  { what: 'only standbys', steps: [[standby('a', 1), standby('b', 1)]], expect: 'no-primary' },
+  {
+    what: 'default_transaction_read_only is not a primary',
+    steps: [[primary('a', 1, { readOnly: true })]],
+    expect: 'no-primary',
+  },
+
+  // Timelines.
+  {
+    what: 'the higher timeline wins, the lower is fenced',
+    steps: [[primary('a', 2), primary('b', 3)]],
+    expect: 'b/3#1',
+    fenced: ['a:stale-timeline'],
+  },
+  {
+    what: 'the resurrected old primary as the only one reachable',
+    steps: [[primary('a', 2), standby('b', 2)], [failed('a')], [primary('b', 3)], [failed('b'), primary('a', 2)]],
+    expect: 'primary-in-doubt',
+    fenced: ['a:stale-timeline'],
+    cut: '2 superseded',
+    timeline: 3,
+  },
+  {
+    what: 'the same after a restart of the gateway that remembers',
+    remembered: { systemId: CLUSTER, timeline: 3 },
+    steps: [[primary('a', 2), failed('b')]],
+    expect: 'no-primary',
+    fenced: ['a:stale-timeline'],
+    timeline: 3,
+  },
+  {
+    what: 'a standby that streams a newer timeline speaks against electing an old one',
+    steps: [[primary('a', 2), failed('b'), standby('c', 3, { streaming: true })]],
+    expect: 'no-primary',
+    fenced: ['a:stale-timeline'],
+  },
+  {
+    what: 'but what only stands in its control file does not',
+    steps: [[primary('a', 2), failed('b'), standby('c', 3)]],
+    expect: 'a/2#1',
+  },
+  {
+    what: 'nor does any standby unseat an elected primary',
+    steps: [[primary('a', 2), standby('c', 2)], [standby('c', 3, { streaming: true })]],
+    expect: 'a/2#1',
+    timeline: 2,
+  },
+  {
+    what: "a standby's timeline is never remembered",
+    steps: [[primary('a', 2), standby('c', 9, { streaming: true })], [standby('c', 2)]],
+    expect: 'a/2#1',
+    timeline: 2,
+  },
+
+  // Failover and switchover.
+  {
+    what: 'a failed probe withdraws the route and cuts nothing',
+    steps: [[primary('a', 1), standby('b', 1)], [failed('a', 'query_timeout')]],
+    expect: 'primary-in-doubt',
+  },
+  {
+    what: 'it answers again: the same epoch',
+    steps: [[primary('a', 1), standby('b', 1)], [failed('a')], [primary('a', 1)]],
+    expect: 'a/1#1',
+    reason: 'still-primary',
+  },
+  {
+    what: 'promotion of a standby supersedes the dead primary',
+    steps: [[primary('a', 1), standby('b', 1)], [failed('a')], [primary('b', 2)]],
+    expect: 'b/2#2',
+    reason: 'higher-timeline',
+    cut: '2 superseded',
+  },
+  {
+    what: 'also while the old one still answers as primary',
+    steps: [[primary('a', 1), standby('b', 1)], [primary('b', 2)]],
+    expect: 'b/2#2',
+    cut: '2 superseded',
+    fenced: ['a:stale-timeline'],
+  },
+  {
+    what: 'a primary that answers from recovery is proven demoted',
+    steps: [[primary('a', 1), standby('b', 1)], [standby('a', 1)]],
+    expect: 'primary-demoted',
+    cut: '2 demoted',
+  },
+  {
+    what: 'the proof outlives its silence',
+    steps: [[primary('a', 1)], [standby('a', 1)], [failed('a')]],
+    expect: 'primary-demoted',
+    cut: '2 demoted',
+  },
+  {
+    what: 'then the next one is elected, and there is nothing more to cut',
+    steps: [[primary('a', 1), standby('b', 1)], [standby('a', 1)], [primary('b', 2)]],
+    expect: 'b/2#2',
+    cut: '2 demoted',
+  },
+  {
+    what: 'a demoted primary that comes back gets a new epoch',
+    steps: [[primary('a', 1)], [standby('a', 1)], [primary('a', 1)]],
+    expect: 'a/1#2',
+    reason: 'predecessor-gone',
+    cut: '2 demoted',
+  },
+  {
+    what: 'recovery at another address of the same name is no proof',
+    steps: [[primary('a', 1)], [standby('a', 1, { address: '198.51.100.9' })]],
+    expect: 'primary-in-doubt',
+  },
+  {
+    what: 'recovery of a server of another cluster is no proof',
+    steps: [[primary('a', 1)], [standby('a', 1, { systemId: OTHER_CLUSTER })]],
+    expect: 'primary-in-doubt',
+    fenced: ['a:foreign-cluster'],
+  },
+  {
+    what: 'read-only out of recovery withdraws the route and cuts nothing',
+    steps: [[primary('a', 1)], [primary('a', 1, { readOnly: true })]],
+    expect: 'primary-read-only',
+  },
+  {
+    what: 'the same server on a higher timeline: its old sessions are dead',
+    steps: [[primary('a', 1)], [primary('a', 2)]],
+    expect: 'a/2#2',
+    cut: '2 superseded',
+  },
+  {
+    what: 'two failovers: two cuts',
+    steps: [
+      [primary('a', 1), standby('b', 1)],
+      [failed('a'), primary('b', 2)],
+      [failed('b'), primary('a', 3)],
+    ],
+    expect: 'a/3#3',
+    cut: '3 superseded',
+  },
+
+  // One timeline, two servers.
+  {
+    what: 'a rival on the same timeline does not replace the current primary',
+    steps: [[primary('a', 2), standby('b', 2)], [primary('b', 2)]],
+    expect: 'a/2#1',
+    fenced: ['b:rival'],
+  },
+  {
+    what: 'not even while the current primary is in doubt',
+    steps: [[primary('a', 2), standby('b', 2)], [primary('b', 2)], [failed('a')]],
+    expect: 'primary-in-doubt',
+    fenced: ['b:rival'],
+  },
+  {
+    what: 'nor while it is read-only',
+    steps: [
+      [primary('a', 2), standby('b', 2)],
+      [primary('a', 2, { readOnly: true }), primary('b', 2)],
+    ],
+    expect: 'primary-read-only',
+    fenced: ['b:rival'],
+  },
+  {
+    what: 'but once it is proven demoted',
+    steps: [
+      [primary('a', 2), standby('b', 2)],
+      [standby('a', 2), primary('b', 2)],
+    ],
+    expect: 'b/2#2',
+    reason: 'predecessor-gone',
+    cut: '2 demoted',
+  },
+  {
+    what: 'two of them, nobody current',
+    steps: [[primary('a', 2), primary('b', 2)]],
+    expect: 'split-brain',
+    fenced: ['a:rival', 'b:rival'],
+    timeline: 2,
+  },
+  {
+    what: 'two above the current primary supersede it, though none is chosen',
+    steps: [
+      [primary('a', 2), standby('b', 2), standby('c', 2)],
+      [primary('b', 3), primary('c', 3)],
+    ],
+    expect: 'split-brain',
+    fenced: ['a:stale-timeline', 'b:rival', 'c:rival'],
+    cut: '2 superseded',
+    timeline: 3,
+  },
+  {
+    what: 'and the old one does not come back when they are gone',
+    steps: [
+      [primary('a', 2), standby('b', 2), standby('c', 2)],
+      [primary('b', 3), primary('c', 3)],
+      [failed('b'), failed('c')],
+    ],
+    expect: 'no-primary',
+    fenced: ['a:stale-timeline'],
+    cut: '2 superseded',
+  },
+  {
+    what: 'one of the two stops: the other is elected',
+    steps: [[primary('a', 2), primary('b', 2)], [failed('b')]],
+    expect: 'a/2#1',
+  },
+
+  // Clusters.
+  {
+    what: 'a foreign server is fenced, primary or not',
+    steps: [
+      [primary('a', 1), primary('b', 9, { systemId: OTHER_CLUSTER }), standby('c', 1, { systemId: OTHER_CLUSTER })],
+    ],
+    remembered: { systemId: CLUSTER, timeline: 1 },
+    expect: 'a/1#1',
+    fenced: ['b:foreign-cluster', 'c:foreign-cluster'],
+  },
+  {
+    what: 'a foreign primary as the only one reachable',
+    steps: [
+      [primary('a', 1), standby('b', 1)],
+      [failed('a'), primary('b', 5, { systemId: OTHER_CLUSTER })],
+    ],
+    expect: 'primary-in-doubt',
+    fenced: ['b:foreign-cluster'],
+    timeline: 1,
+  },
+  {
+    what: 'primaries of two clusters at the beginning: no guess',
+    steps: [[primary('a', 1), primary('b', 9, { systemId: OTHER_CLUSTER })]],
+    expect: 'several-clusters',
+  },
+  {
+    what: 'one goes away: the other is the cluster',
+    steps: [[primary('a', 1), primary('b', 9, { systemId: OTHER_CLUSTER })], [failed('b')]],
+    expect: 'a/1#1',
+  },
+  {
+    what: 'a standby of another cluster does not keep the primary from being elected',
+    steps: [[primary('a', 1), standby('b', 9, { systemId: OTHER_CLUSTER, streaming: true })]],
+    expect: 'a/1#1',
+    fenced: ['b:foreign-cluster'],
+  },
+
+  // Names and addresses.
+  {
+    what: 'one server under two names is no split brain',
+    steps: [[primary('a', 1), primary('b', 1, { address: addressOf('a') })]],
+    expect: 'a/1#1',
+  },
+  {
+    what: 'and goes on under its other name, without a cut',
+    steps: [[primary('a', 1), primary('b', 1, { address: addressOf('a') })], [failed('a', 'dns')]],
+    expect: 'b/1#2',
+    reason: 'moved',
+  },
+  {
+    what: 'what it said last counts under both names: promoted',
+    steps: [
+      [standby('a', 1), standby('b', 1, { address: addressOf('a') }), primary('c', 1)],
+      [failed('c'), primary('a', 2, { at: 5 })],
+    ],
+    expect: 'a/2#2',
+    cut: '2 superseded',
+  },
+  {
+    what: 'what it said last counts under both names: demoted',
+    steps: [
+      [primary('a', 1), primary('b', 1, { address: addressOf('a') })],
+      [standby('b', 1, { at: 5, address: addressOf('a') })],
+    ],
+    expect: 'primary-demoted',
+    cut: '2 demoted',
+  },
+  {
+    what: 'a name that moved to a new address: a new route, no cut',
+    steps: [[primary('a', 1)], [primary('a', 1, { address: '198.51.100.9' })]],
+    expect: 'a/1#2',
+    reason: 'moved',
+  },
+
+  // Reconfiguration.
+  {
+    what: 'a removed primary loses the route, its sessions stay',
+    steps: [[primary('a', 1), standby('b', 1)], { candidates: ['b'], seen: [] }],
+    expect: 'primary-removed',
+  },
+  {
+    what: 'until another server is proven primary',
+    steps: [[primary('a', 1), standby('b', 1)], { candidates: ['b'], seen: [primary('b', 2)] }],
+    expect: 'b/2#2',
+    cut: '2 superseded',
+  },
+  {
+    what: 'removal is proof enough for a successor on the same timeline',
+    steps: [[primary('a', 1), standby('b', 1)], { candidates: ['b'], seen: [primary('b', 1)] }],
+    expect: 'b/1#2',
+    reason: 'predecessor-gone',
+    cut: '2 superseded',
+  },
+  {
+    what: 'listed again: as if nothing had been',
+    steps: [
+      [primary('a', 1), standby('b', 1)],
+      { candidates: ['b'], seen: [] },
+      { candidates: ['a', 'b'], seen: [primary('a', 1)] },
+    ],
+    expect: 'a/1#1',
+  },
+];
+
+interface World {
+  readonly observations: Map<string, Observation>;
+  candidates: readonly string[];
+  memory: Memory;
+}
+
+function take(world: World, step: Step): Decision {
+  const { candidates, seen } = 'seen' in step ? step : { candidates: namesOf(world, step), seen: step };
+  world.candidates = candidates;
+  for (const observation of seen) world.observations.set(observation.candidate.name, observation);
+  for (const name of world.observations.keys()) {
+    if (!candidates.some((host) => candidate(host).name === name)) world.observations.delete(name);
+  }
+  const { observations, memory } = world;
+  const decision = elect({ candidates: candidates.map(candidate), observations, memory });
+  world.memory = decision.memory;
+  return decision;
+}
+
+function namesOf(world: World, seen: readonly Observation[]): readonly string[] {
+  return [...new Set([...world.candidates, ...seen.map((observation) => observation.candidate.host)])];
+}
+
+function wordOf({ verdict }: Decision): string {
+  if (verdict.kind === 'none') return verdict.reason;
+  return `${verdict.primary.candidate.host}/${String(verdict.primary.timeline)}#${String(verdict.epoch)}`;
+}
+
+const table = suite('election');
+
+for (const { what, remembered, steps, expect, reason, cut, fenced, timeline } of ROWS) {
+  table(what, () => {
+    const world: World = { observations: new Map(), candidates: [], memory: memoryOf(remembered ?? null) };
+    let decision: Decision | undefined;
+    for (const step of steps) decision = take(world, step);
+    if (decision === undefined) throw new Error('a row without steps');
+    const { verdict, memory } = decision;
+    assert.is(wordOf(decision), expect, verdict.detail);
+    if (reason !== undefined) assert.is(verdict.reason, reason);
+    assert.is(verdict.cut === null ? '' : `${String(verdict.cut.belowEpoch)} ${verdict.cut.reason}`, cut ?? '');
+    assert.equal(
+      verdict.fenced.map((one) => `${one.candidate.host}:${one.reason}`),
+      fenced ?? [],
+    );
+    if (timeline !== undefined) assert.is(memory.cluster?.timeline, timeline);
+    assert.is(memory.cut, verdict.cut);
+  });
+}
+
+table('the same observations again decide the same', () => {
+  for (const { steps, remembered } of ROWS) {
+    const world: World = { observations: new Map(), candidates: [], memory: memoryOf(remembered ?? null) };
+    for (const step of steps) take(world, step);
+    const settled = take(world, []);
+    const again = take(world, []);
+    assert.is(wordOf(again), wordOf(settled));
+    assert.equal(again.memory, settled.memory);
+  }
+});
+
+table('the address is that of the connection that answered', () => {
+  const world: World = { observations: new Map(), candidates: [], memory: memoryOf(null) };
+  const { verdict } = take(world, [primary('a', 1, { address: '2001:db8::7' })]);
+  assert.equal(verdict.kind === 'primary' && verdict.primary.address, { address: '2001:db8::7', port: 5432 });
+});
+
+/** mulberry32: small, seeded, good enough to walk through histories. */
+function randomFrom(seed: number): (below: number) => number {
+  let state = seed;
+  return (below) => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return Math.floor((((mixed ^ (mixed >>> 14)) >>> 0) / 4294967296) * below);
+  };
+}
+
+const HOSTS = ['a', 'b', 'c', 'd'];
+
+function randomObservation(random: (below: number) => number, at: number, newest: number): Observation {
+  const host = HOSTS[random(HOSTS.length)] ?? 'a';
+  // Around the newest timeline there is: old ones, the same, and sometimes a promotion.
+  const timeline = Math.max(1, newest - 2 + random(4));
+  const systemId = random(12) === 0 ? OTHER_CLUSTER : CLUSTER;
+  const address = random(10) === 0 ? addressOf(HOSTS[random(HOSTS.length)] ?? 'a') : addressOf(host);
+  switch (random(6)) {
+    case 0:
+    case 1:
+      return primary(host, timeline, { at, systemId, address });
+    case 2:
+    case 3:
+      return standby(host, timeline, { at, systemId, address, streaming: random(2) === 0 });
+    case 4:
+      return primary(host, timeline, { at, systemId, address, readOnly: true });
+    default:
+      return failed(host, 'refused', at);
+  }
+}
+
+/** What must hold between one decision and the next, whatever was seen. */
+function checkStep(
+  before: Memory,
+  observations: ReadonlyMap<string, Observation>,
+  { verdict, memory }: Decision,
+): void {
+  const answers = [...observations.values()].flatMap((seen) => (seen.kind === 'answered' ? [seen] : []));
+  const writable = answers.filter(({ state }) => !state.inRecovery && !state.readOnly);
+  assert.ok((memory.cluster?.timeline ?? 0) >= (before.cluster?.timeline ?? 0), 'the remembered timeline fell');
+  if (before.cluster !== null) assert.is(memory.cluster?.systemId, before.cluster.systemId);
+  assert.ok(memory.epoch >= before.epoch, 'the epoch fell');
+  const last = before.primary;
+  const sameAddress = (one: { address: string }): boolean => one.address === last?.address.address;
+  const higher = writable.some(
+    ({ state }) => last !== null && state.systemId === last.systemId && state.timeline > last.timeline,
+  );
+  if (verdict.kind === 'primary') {
+    const { primary: elected, epoch } = verdict;
+    assert.is(elected.systemId, memory.cluster?.systemId, 'a foreign server');
+    assert.ok(elected.timeline >= (before.cluster?.timeline ?? 0), 'a lower timeline');
+    const claim = observations.get(elected.candidate.name);
+    assert.ok(claim !== undefined && writable.some((seen) => seen === claim), 'who was elected claims nothing');
+    const demoted = before.cut !== null && before.cut.belowEpoch > before.epoch;
+    const inRecovery = answers.some(({ address, state }) => state.inRecovery && sameAddress(address));
+    const removed = last !== null && !observations.has(last.candidate.name);
+    if (last !== null && elected.timeline === last.timeline && !sameAddress(elected.address)) {
+      const renamed = elected.candidate.name === last.candidate.name;
+      assert.ok(renamed || demoted || inRecovery || removed, 'from one server to another without proof');
+    }
+    const identical =
+      last?.candidate.name === elected.candidate.name &&
+      last.timeline === elected.timeline &&
+      sameAddress(elected.address);
+    if (!identical) assert.is(epoch, before.epoch + 1, 'a change needs a new epoch');
+  }
+  if ((memory.cut?.belowEpoch ?? 0) > (before.cut?.belowEpoch ?? 0)) {
+    const inRecovery = answers.some(({ address, state }) => state.inRecovery && sameAddress(address));
+    const removed = last !== null && !observations.has(last.candidate.name);
+    assert.ok(inRecovery || higher || removed, 'a cut without proof');
+    assert.ok((memory.cut?.belowEpoch ?? 0) <= before.epoch + 1, 'a cut of what is to come');
+  }
+}
+
+table('random histories: never a lower timeline, never a foreign server, no move and no cut without proof', () => {
+  const seen = new Map<string, number>();
+  for (let seed = 1; seed <= 300; seed += 1) {
+    const random = randomFrom(seed);
+    const observations = new Map<string, Observation>();
+    let memory = memoryOf(null);
+    let hosts = HOSTS;
+    for (let at = 1; at <= 200; at += 1) {
+      if (random(40) === 0) hosts = HOSTS.filter(() => random(4) > 0);
+      const observation = randomObservation(random, at, memory.cluster?.timeline ?? 2);
+      observations.set(observation.candidate.name, observation);
+      for (const name of observations.keys()) {
+        if (!hosts.some((host) => candidate(host).name === name)) observations.delete(name);
+      }
+      const decision = elect({ candidates: hosts.map(candidate), observations, memory });
+      checkStep(memory, observations, decision);
+      memory = decision.memory;
+      seen.set(decision.verdict.reason, (seen.get(decision.verdict.reason) ?? 0) + 1);
+    }
+  }
+  // The walk must have come by every kind of decision but the one that needs two clusters from the start.
+  const reasons = ['still-primary', 'first-primary', 'higher-timeline', 'moved', 'predecessor-gone', 'no-primary'];
+  for (const reason of [...reasons, 'primary-in-doubt', 'primary-demoted', 'primary-removed', 'split-brain']) {
+    assert.ok((seen.get(reason) ?? 0) > 0, `${reason} never came up`);
+  }
+});
+
+table.run();
