@@ -9,7 +9,7 @@ import { ConfigError, diffConfig } from './config.js';
 import type { Config, LoadedConfig } from './config.js';
 import { openDataPlane } from './dataplane.js';
 import type { BackendFailure, DataPlane } from './dataplane.js';
-import type { Verdict } from './election.js';
+import type { ProvenPrimary, Verdict } from './election.js';
 import { startHttp } from './http.js';
 import type { HttpListener, Readiness } from './http.js';
 import { RateLimit } from './log.js';
@@ -68,6 +68,7 @@ export class Daemon {
   #config: Config;
   #http: HttpListener | undefined;
   #verdict: Verdict | undefined;
+  #lastPrimary: ProvenPrimary | undefined;
   #epoch = 0;
   #cancelStatus: (() => void) | undefined;
   #stopped: Promise<boolean> | undefined;
@@ -207,10 +208,12 @@ export class Daemon {
 
   #decided(verdict: Verdict): void {
     const previous = this.#verdict;
+    const lastPrimary = this.#lastPrimary;
     this.#verdict = verdict;
     if (verdict.kind === 'primary') {
       const { candidate, address } = verdict.primary;
       this.#epoch = verdict.epoch;
+      this.#lastPrimary = verdict.primary;
       const route = { epoch: verdict.epoch, server: this.#slots.of(candidate.name), ...address };
       this.#dataPlane.setRoute(route, verdict.cut ?? undefined);
     } else {
@@ -220,6 +223,7 @@ export class Daemon {
     logVerdict(this.#logger, {
       verdict,
       previous,
+      lastPrimary,
       candidates: this.#config.candidates,
       observations: this.#monitor.observations(),
     });

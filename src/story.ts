@@ -4,7 +4,7 @@
 
 import type { Candidate } from './candidates.js';
 import { describeStates } from './describe-states.js';
-import type { Verdict } from './election.js';
+import type { ProvenPrimary, Verdict } from './election.js';
 import type { Logger } from './log.js';
 import type { Observation } from './probe/observation.js';
 
@@ -12,17 +12,19 @@ export interface VerdictChange {
   readonly verdict: Verdict;
   /** Undefined: this is the first one. */
   readonly previous: Verdict | undefined;
+  /** The last proven primary before this verdict, also if it was in doubt for a while; undefined: there was none. */
+  readonly lastPrimary: ProvenPrimary | undefined;
   readonly candidates: readonly Candidate[];
   readonly observations: ReadonlyMap<string, Observation>;
 }
 
 /** One line for a change of the primary or of the reason for having none; one for each server newly fenced. */
 export function logVerdict(logger: Logger, change: VerdictChange): void {
-  const { verdict, previous, candidates, observations } = change;
-  if (primaryWords(verdict) !== primaryWords(previous) || verdict.reason !== previous?.reason) {
+  const { verdict, previous, lastPrimary, candidates, observations } = change;
+  if (wordsOf(primaryOf(verdict)) !== wordsOf(primaryOf(previous)) || verdict.reason !== previous?.reason) {
     const fields = {
-      old: primaryWords(previous),
-      new: primaryWords(verdict),
+      old: wordsOf(lastPrimary),
+      new: wordsOf(primaryOf(verdict)),
       reason: verdict.reason,
       detail: verdict.detail,
       ...(verdict.kind === 'primary' ? { timeline: verdict.primary.timeline, epoch: verdict.epoch } : {}),
@@ -49,8 +51,12 @@ export function statusText(verdict: Verdict | undefined, sessions: number): stri
 }
 
 /** `db1:5432`, with the address where the name is resolved to one; `none`. */
-function primaryWords(verdict: Verdict | undefined): string {
-  if (verdict?.kind !== 'primary') return 'none';
-  const { candidate, address } = verdict.primary;
+function wordsOf(primary: ProvenPrimary | undefined): string {
+  if (primary === undefined) return 'none';
+  const { candidate, address } = primary;
   return candidate.host === address.address ? candidate.name : `${candidate.name}(${address.address})`;
+}
+
+function primaryOf(verdict: Verdict | undefined): ProvenPrimary | undefined {
+  return verdict?.kind === 'primary' ? verdict.primary : undefined;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 import type { Candidate } from '#src/candidates.js';
-import type { Verdict } from '#src/election.js';
+import type { ProvenPrimary, Verdict } from '#src/election.js';
 import { createLogger } from '#src/log.js';
 import type { Observation } from '#src/probe/observation.js';
 import { logVerdict, statusText } from '#src/story.js';
@@ -31,11 +31,15 @@ const observations = new Map<string, Observation>([
   [a.name, { kind: 'failed', candidate: a, at: 0, tookMs: 1, reason: 'refused', detail: 'x' }],
 ]);
 
+function primaryOf(verdict: Verdict | undefined): ProvenPrimary | undefined {
+  return verdict?.kind === 'primary' ? verdict.primary : undefined;
+}
+
 /** The lines that the change from `previous` to `verdict` makes, as the journal gets them. */
-function lines(verdict: Verdict, previous: Verdict | undefined): string[] {
+function lines(verdict: Verdict, previous: Verdict | undefined, lastPrimary = primaryOf(previous)): string[] {
   const written: string[] = [];
   const logger = createLogger({ level: 'info', journal: true, write: (line) => written.push(line.trimEnd()) });
-  logVerdict(logger, { verdict, previous, candidates: [a, b], observations });
+  logVerdict(logger, { verdict, previous, lastPrimary, candidates: [a, b], observations });
   return written;
 }
 
@@ -48,6 +52,10 @@ test('a new primary is a notice that tells old, new, why and what everybody is',
 
 test('losing it is a warning', () => {
   assert.match(lines(none, onA).join('\n'), /^<4>STATE CHANGE old=10\.0\.0\.1:5432 new=none reason=primary-in-doubt /);
+});
+
+test('a failover names the old primary, though it was in doubt in between', () => {
+  assert.match(lines(onB, none, primaryOf(onA)).join('\n'), /old=10\.0\.0\.1:5432 new=db2:5432/);
 });
 
 test('the first verdict has no old primary', () => {
