@@ -3,7 +3,7 @@
 // in an emergency.
 
 import { once } from 'node:events';
-import { createServer } from 'node:net';
+import { connect, createServer } from 'node:net';
 import type { AddressInfo, Socket } from 'node:net';
 
 export interface FakeServer {
@@ -35,6 +35,37 @@ export function garbageServer(): Promise<FakeServer> {
 /** Accepts every connection and closes it at once. */
 export function slammingServer(): Promise<FakeServer> {
   return listen((socket) => socket.destroy());
+}
+
+export interface MovableAddress extends FakeServer {
+  /** New connections go to this port. Of the old ones only the newest are kept; the others get a reset. */
+  moveTo(port: number, options: { readonly keepNewest: number }): void;
+}
+
+/** An address that can be moved to another server on 127.0.0.1 while connections stay where they are. */
+export async function movableAddress(firstPort: number): Promise<MovableAddress> {
+  let port = firstPort;
+  let connections: Socket[] = [];
+  const server = await listen((client) => {
+    const backend = connect({ port, host: '127.0.0.1', allowHalfOpen: true });
+    connections.push(client);
+    client.pipe(backend).pipe(client);
+    backend.on('error', () => client.destroy());
+    client.on('close', () => {
+      backend.destroy();
+      connections = connections.filter((other) => other !== client);
+    });
+  });
+  return {
+    ...server,
+    get accepted() {
+      return server.accepted;
+    },
+    moveTo: (next, { keepNewest }) => {
+      port = next;
+      for (const client of connections.slice(0, connections.length - keepNewest)) client.resetAndDestroy();
+    },
+  };
 }
 
 async function listen(serve: (socket: Socket) => void): Promise<FakeServer> {
