@@ -33,6 +33,7 @@ interface TestFile {
 interface Counts {
   readonly passed: number;
   readonly failed: number;
+  readonly skipped: number;
 }
 
 interface Group {
@@ -59,8 +60,10 @@ function nativeTests(): TestFile[] {
       deadlineMs: NATIVE_DEADLINE_MS,
       count: (output) => {
         // doctest: `[doctest] test cases: 12 | 12 passed | 0 failed | 0 skipped`
-        const match = /test cases:\s*\d+ \|\s*(\d+) passed \|\s*(\d+) failed/.exec(output);
-        return match === null ? undefined : { passed: Number(match[1]), failed: Number(match[2]) };
+        const match = /test cases:\s*\d+ \|\s*(\d+) passed \|\s*(\d+) failed \|\s*(\d+) skipped/.exec(output);
+        return match === null
+          ? undefined
+          : { passed: Number(match[1]), failed: Number(match[2]), skipped: Number(match[3]) };
       },
     },
   ];
@@ -90,7 +93,8 @@ function walk(folder: string): string[] {
 function countUvu(output: string): Counts | undefined {
   const match = /Total: +(\d+)\s+Passed: +(\d+)\s+Skipped: +(\d+)/.exec(output);
   if (match === null) return undefined;
-  return { passed: Number(match[2]), failed: Number(match[1]) - Number(match[2]) };
+  const [total = 0, passed = 0, skipped = 0] = match.slice(1).map(Number);
+  return { passed, failed: total - passed, skipped };
 }
 
 class Run {
@@ -102,7 +106,7 @@ class Run {
     this.#env = { ...process.env, [TEMPLATE_VARIABLE]: templateFolder, NO_COLOR: '1' };
   }
 
-  get counts(): Counts {
+  get counts(): Pick<Counts, 'passed' | 'failed'> {
     return { passed: this.#passed, failed: this.#failed };
   }
 
@@ -125,8 +129,12 @@ class Run {
     this.#passed += counts?.passed ?? 0;
     this.#failed += failed;
     const seconds = ((performance.now() - start) / 1000).toFixed(1);
-    const result = `${counts?.passed ?? 0} passed${failed === 0 ? '' : `, ${failed} failed`}`;
-    say(`${failed === 0 ? green('ok  ') : red('FAIL')} ${file.name}: ${result} (${seconds} s)`);
+    const result = [
+      `${counts?.passed ?? 0} passed`,
+      ...(failed === 0 ? [] : [`${failed} failed`]),
+      ...(counts === undefined || counts.skipped === 0 ? [] : [`${counts.skipped} skipped`]),
+    ];
+    say(`${failed === 0 ? green('ok  ') : red('FAIL')} ${file.name}: ${result.join(', ')} (${seconds} s)`);
     if (failed === 0) return;
     say(output.trimEnd().replace(/^/gm, '    '));
     if (missing > 0) say('    it ended without a result');
