@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: MIT
+# What systemd does for a service, for tests: holds listening sockets, hands them over, takes notifications.
+#
+#   service-manager.py hold FOLDER NAME=KIND...   KIND: tcp4, tcp6, unix, unlistened, file
+#   service-manager.py exec FOLDER COMMAND...
+#
+# `hold` makes the sockets and keeps them until its standard input ends; FOLDER gets `control`, where it gives the
+# descriptors to whoever connects, and `notify`, the NOTIFY_SOCKET. It prints one JSON object a line: first
+# {"sockets": [...]}, then {"notification": TEXT} for each datagram. `exec` fetches the descriptors and becomes
+# COMMAND, as sd_listen_fds(3) describes.
+
+import fcntl
+import json
+import os
+import selectors
+import socket
+import sys
+
+FIRST_FD = 3
+MAX_FDS = 64
+
+
+def open_socket(folder, number, name, kind):
+    """A descriptor, and where clients reach it."""
+    if kind == "file":
+        path = os.path.join(folder, f"file-{number}")
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o600), {"name": name, "host": path, "port": 0}
+    if kind == "unix":
+        # PostgreSQL's clients are given a folder and a port, and put this name together from them.
+        made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        made.bind(os.path.join(folder, f".s.PGSQL.{number}"))
+        made.listen(128)
+        return made.detach(), {"name": name, "host": folder, "port": number}
+    host = "::1" if kind == "tcp6" else "127.0.0.1"
+    made = socket.socket(socket.AF_INET6 if kind == "tcp6" else socket.AF_INET, socket.SOCK_STREAM)
+    made.bind((host, 0))
+    if kind != "unlistened":
+        made.listen(128)
+    port = made.getsockname()[1]
+    return made.detach(), {"name": name, "host": host, "port": port}
+
+
+def say(what):
+    print(json.dumps(what), flush=True)
+
+
+def hold(folder, specifications):
+    made = []
+    for number, specification in enumerate(specifications, start=1):
+        name, kind = specification.rsplit("=", 1)
+        made.append(open_socket(folder, number, name, kind))
+    names = [place["name"] for _, place in made]
+    control = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    control.bind(os.path.join(folder, "control"))
+    control.listen(16)
+    notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    notify.bind(os.path.join(folder, "notify"))
+    say({"sockets": [place for _, place in made]})
+
+    selector = selectors.DefaultSelector()
+    for source in (control, notify, sys.stdin):
+        selector.register(source, selectors.EVENT_READ)
+    while True:
+        for key, _ in selector.select():
+            if key.fileobj is sys.stdin:
+                if not os.read(sys.stdin.fileno(), 4096):
+                    return
+            elif key.fileobj is notify:
+                say({"notification": notify.recv(65536).decode()})
+            else:
+                peer, _ = control.accept()
+                socket.send_fds(peer, [json.dumps(names).encode()], [fd for fd, _ in made])
+                peer.close()
+
+
+def become(folder, command):
+    control = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    control.connect(os.path.join(folder, "control"))
+    message, received, _, _ = socket.recv_fds(control, 65536, MAX_FDS)
+    control.close()
+    names = json.loads(message)
+    # Out of the way first: a descriptor that is received may have the number that another one must get.
+    moved = [fcntl.fcntl(fd, fcntl.F_DUPFD, FIRST_FD + MAX_FDS) for fd in received]
+    for fd in received:
+        os.close(fd)
+    for index, fd in enumerate(moved):
+        os.dup2(fd, FIRST_FD + index, inheritable=True)
+        os.close(fd)
+    environment = dict(os.environ, NOTIFY_SOCKET=os.path.join(folder, "notify"))
+    if names:
+        environment.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(len(names)), LISTEN_FDNAMES=":".join(names))
+    os.execvpe(command[0], command, environment)
+
+
+if __name__ == "__main__":
+    mode, folder, *rest = sys.argv[1:]
+    if mode == "hold":
+        hold(folder, rest)
+    else:
+        become(folder, rest)

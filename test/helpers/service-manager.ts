@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: MIT
+// What systemd does for a service: listening sockets that are handed over and
+// outlive it, and notifications. The sockets are those of another process, as
+// systemd's are.
+
+import { Child } from './child.js';
+import { temporaryFolder, testFile } from './paths.js';
+import type { TemporaryFolder } from './paths.js';
+import type { Target } from './psql.js';
+
+export type SocketKind = 'tcp4' | 'tcp6' | 'unix' | 'unlistened' | 'file';
+
+/** FileDescriptorName= and what it is. */
+export type SocketSpecification = readonly [name: string, kind: SocketKind];
+
+interface Held extends Target {
+  readonly name: string;
+}
+
+/** One datagram of sd_notify(3): its assignments. */
+export type Notification = ReadonlyMap<string, string>;
+
+const SCRIPT = testFile('helpers/service-manager.py');
+
+export class ServiceManager {
+  /** In the order they are handed over; where clients reach them. */
+  readonly sockets: readonly Held[];
+  readonly #folder: TemporaryFolder;
+  readonly #child: Child;
+
+  private constructor(folder: TemporaryFolder, child: Child, sockets: readonly Held[]) {
+    this.#folder = folder;
+    this.#child = child;
+    this.sockets = sockets;
+  }
+
+  static async start(sockets: readonly SocketSpecification[]): Promise<ServiceManager> {
+    const folder = await temporaryFolder();
+    const names = sockets.map(([name, kind]) => `${name}=${kind}`);
+    const child = new Child(['python3', SCRIPT, 'hold', folder.path, ...names]);
+    try {
+      const [first = ''] = await child.output('the sockets', (stdout) => {
+        return stdout.includes('\n') ? stdout.split('\n') : undefined;
+      });
+      // The first line of the script is of this form.
+      const { sockets: held } = JSON.parse(first) as { sockets: Held[] };
+      return new ServiceManager(folder, child, held);
+    } catch (error) {
+      await child.close();
+      await folder.close();
+      throw error;
+    }
+  }
+
+  /** For `Gateway.start`: gives a process all the sockets and the place for notifications, then becomes `node`. */
+  get launcher(): readonly string[] {
+    return ['python3', SCRIPT, 'exec', this.#folder.path, process.execPath];
+  }
+
+  /** Where a service of this manager has to say what it does, if it is not started by `launcher`. */
+  get notifications(): Notification[] {
+    return parse(this.#child.stdout);
+  }
+
+  /** Waits for one for which `accept` holds; those before the number `from` are not looked at. */
+  notified(what: string, accept: (notification: Notification) => boolean, from = 0): Promise<Notification> {
+    return this.#child.output(what, (stdout) => parse(stdout).slice(from).find(accept));
+  }
+
+  async close(): Promise<void> {
+    await this.#child.close();
+    await this.#folder.close();
+  }
+}
+
+function parse(stdout: string): Notification[] {
+  return stdout
+    .split('\n')
+    .slice(1, -1)
+    .map((line) => {
+      // All lines of the script but the first are of this form.
+      const { notification } = JSON.parse(line) as { notification: string };
+      const assignments = notification.split('\n').map((text): [string, string] => {
+        const sign = text.indexOf('=');
+        return [text.slice(0, sign), text.slice(sign + 1)];
+      });
+      return new Map(assignments);
+    });
+}
