@@ -30,7 +30,7 @@ export type ProbeFailureReason =
 /** What an answering server said. */
 export interface ServerState {
   readonly inRecovery: boolean;
-  /** transaction_read_only = on: on a server out of recovery it is not a usable primary. */
+  /** Transactions are read-only: a server out of recovery of which that is said is not a usable primary. */
   readonly readOnly: boolean;
   /** Timeline ID, >= 1. */
   readonly timeline: number;

@@ -16,12 +16,14 @@ import type { ServerState } from './observation.js';
  * - The timeline of a primary is the first eight hexadecimal digits of the name of the WAL file it writes
  *   (pg_control_checkpoint() lags behind a fast promotion until its checkpoint ends). That of a standby is what its
  *   WAL receiver streams; else the higher one of its last restart point and its minimum recovery point.
+ * - Read-only is what the next transaction would be. transaction_read_only is what this one is: one that began in recovery
+ *   stays read-only, and so a server just promoted would be taken for unusable once more.
  * - Every name is qualified: nothing in the search_path of the role can stand in for it.
  * - It is sent without parameters in the simple protocol: one message there, one back.
  */
 export const PROBE_QUERY = `\
 SELECT r.in_recovery::pg_catalog.text,
- pg_catalog.current_setting('transaction_read_only'),
+ CASE WHEN r.in_recovery THEN 'on' ELSE pg_catalog.current_setting('default_transaction_read_only') END,
  CASE WHEN NOT r.in_recovery
   THEN pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8)
   ELSE pg_catalog.lpad(pg_catalog.to_hex(COALESCE(w.received_tli,
@@ -48,7 +50,7 @@ export function parseServerState(rows: readonly (readonly unknown[])[]): ServerS
   const [inRecovery, readOnly, timeline, streaming, systemId, lsn] = row;
   return {
     inRecovery: parseFlag('pg_is_in_recovery()', inRecovery, 'true', 'false'),
-    readOnly: parseFlag('transaction_read_only', readOnly, 'on', 'off'),
+    readOnly: parseFlag('default_transaction_read_only', readOnly, 'on', 'off'),
     timeline: parseTimeline(timeline),
     streaming: parseFlag('streaming', streaming, 'true', 'false'),
     systemId: parseSystemId(systemId),
