@@ -6,7 +6,7 @@ import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 
 import { atExit } from './cleanup.js';
-import { signal } from './processes.js';
+import { descendantsOf, signal } from './processes.js';
 import { within } from './wait.js';
 
 export interface ChildOptions {
@@ -17,6 +17,8 @@ export interface ChildOptions {
   readonly gid?: number;
   /** Written to standard input, which is then closed. */
   readonly input?: string;
+  /** Whoever starts it ends it, also when the test is asked to end: an orderly end takes more than a SIGTERM. */
+  readonly endedByOwner?: boolean;
   /** How long `run()` waits. Default: 60 s. */
   readonly deadlineMs?: number;
 }
@@ -31,6 +33,8 @@ export interface Ended {
 
 const KILL_DEADLINE_MS = 10_000;
 const RUN_DEADLINE_MS = 60_000;
+/** After the end of the process, what is still in its pipes is read for this long. */
+const OUTPUT_GRACE_MS = 2000;
 /** More output than this is a runaway: the oldest goes. */
 const OUTPUT_LIMIT = 16 * 1024 * 1024;
 
@@ -50,7 +54,7 @@ export class Child {
   constructor(command: readonly string[], options: ChildOptions = {}) {
     const [program = '', ...args] = command;
     this.command = command.join(' ');
-    const { env = process.env, cwd, uid, gid, input } = options;
+    const { env = process.env, cwd, uid, gid, input, endedByOwner = false } = options;
     this.#process = spawn(program, args, {
       env,
       stdio: ['pipe', 'pipe', 'pipe'],
@@ -60,12 +64,13 @@ export class Child {
     });
     this.ended = this.#observe(this.#process);
     this.pid = this.#process.pid ?? 0;
-    this.#forget = atExit({
+    const leftover = {
       close: () => this.close(),
       closeNow: () => {
         this.kill('SIGKILL');
       },
-    });
+    };
+    this.#forget = endedByOwner ? () => undefined : atExit(leftover);
     // A program that does not read its input is no fault of the test.
     this.#process.stdin?.on('error', () => undefined);
     if (input !== undefined) this.#process.stdin?.end(input);
@@ -118,11 +123,13 @@ export class Child {
     }
   }
 
-  /** Ends it, gently first. */
+  /** Ends it and what it has started, gently first. */
   async close(): Promise<void> {
     if (this.#end === undefined) {
+      const descendants = descendantsOf(this.pid);
       this.kill('SIGCONT');
       this.kill('SIGTERM');
+      for (const pid of descendants) signal(pid, 'SIGTERM');
       try {
         await within(KILL_DEADLINE_MS, `the end of ${this.command}`, this.ended);
       } catch {
@@ -155,6 +162,15 @@ export class Child {
         if (child.pid === undefined) finish(127, null);
       });
       child.on('close', finish);
+      child.on('exit', (status, name) => {
+        // A process of its own that has outlived it may hold the pipes open for ever.
+        setTimeout(() => {
+          if (this.#end !== undefined) return;
+          child.stdout?.destroy();
+          child.stderr?.destroy();
+          finish(status, name);
+        }, OUTPUT_GRACE_MS).unref();
+      });
     });
   }
 

@@ -263,6 +263,7 @@ export class PostgresServer {
       env: plainEnvironment(),
       cwd: '/',
       input: '',
+      endedByOwner: true,
     });
     this.#postmaster = postmaster;
     return postmaster;
