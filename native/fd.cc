@@ -55,7 +55,8 @@ Result<UniqueFd> make_eventfd() {
 }
 
 bool out_of_resources(int error) {
-  return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
+  return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM ||
+         error == ENOSPC;
 }
 
 std::int64_t monotonic_ns() {

@@ -71,8 +71,8 @@ Result<UniqueFd> make_eventfd();
 // The words of an errno, "Connection refused".
 std::string describe_errno(int code);
 
-// Descriptors, buffers or memory are out: trying the same again at once is useless,
-// trying later is not (EMFILE, ENFILE, ENOBUFS, ENOMEM).
+// Descriptors, buffers, memory or epoll watches are out: trying the same again at once is
+// useless, trying later is not (EMFILE, ENFILE, ENOBUFS, ENOMEM; ENOSPC: epoll_ctl(2)).
 bool out_of_resources(int error);
 
 // CLOCK_MONOTONIC in nanoseconds: the only clock of the data plane.

@@ -4,6 +4,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
+#include <cerrno>
 #include <cstdlib>
 #include <utility>
 
@@ -44,6 +45,10 @@ void Session::begin(UniqueFd client_socket, bool tcp) {
   client = std::move(client_socket);
   up_ = Relay(tcp);
   down_ = Relay(true);
+  tcp_client_ = tcp;
+  client_gone_ = false;
+  client_reset_ = false;
+  backend_gone_ = false;
   end_reason = EndReason::kCount;
   reject_counted = false;
 }
@@ -55,6 +60,27 @@ void Session::note_events(Side side, std::uint32_t events) {
     from_here.source_ready((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0);
   }
   if ((events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0) to_here.sink_ready();
+  // Both directions of the socket are shut (EPOLLHUP, epoll_ctl(2)), and not by us: a reset, or
+  // an AF_UNIX peer that closed. An idle relay would never find out.
+  if ((events & EPOLLHUP) != 0 && !to_here.ended()) side_gone(side, (events & EPOLLERR) != 0);
+}
+
+// Nothing can be sent to `side` any more. What it said last (a server's farewell) may still be
+// on its way: the other direction goes on to its end.
+void Session::side_gone(Side side, bool reset) {
+  if (side == Side::kClient) {
+    client_gone_ = true;
+    // A TCP socket is shut in both directions only by a reset.
+    client_reset_ = reset || tcp_client_;
+    note_end(client_reset_ ? EndReason::kClientReset : EndReason::kClientClosed);
+    down_.abandon();
+    up_.source_ready(true);
+  } else {
+    backend_gone_ = true;
+    note_end(EndReason::kBackendReset);
+    up_.abandon();
+    down_.source_ready(true);
+  }
 }
 
 // One turn of the relay whose source is on `side`.
@@ -89,11 +115,7 @@ void Session::pump(Side side, PipePool& pool, WorkerCounters& counters, SessionP
       opposite.abandon();
       break;
     case PumpResult::kSinkFailed:
-      // The sink takes no more, but what it said last (a server's farewell) may still
-      // be on its way: the other direction goes on to its end.
-      note_end(is_up ? EndReason::kBackendReset : EndReason::kClientReset);
-      relay.abandon();
-      opposite.source_ready(true);
+      side_gone(is_up ? Side::kBackend : Side::kClient, relay.last_errno() != EPIPE);
       break;
   }
 }
@@ -106,6 +128,9 @@ SessionProgress Session::relay(PipePool& pool, WorkerCounters& counters) {
   if (down_.ended() && up_.runnable() && progress == SessionProgress::kWaiting) {
     pump(Side::kClient, pool, counters, progress);
   }
+  // What a client sent before its reset is passed on as far as the backend takes it at once: the
+  // backend may itself be waiting for us to read, which would have no end.
+  if (client_reset_ && progress == SessionProgress::kWaiting) up_.abandon();
   return up_.ended() && down_.ended() ? SessionProgress::kOver : progress;
 }
 

@@ -51,10 +51,16 @@ class Session {
 
   // Makes a free session that of `client`. `tcp`: the socket is TCP, not AF_UNIX.
   void begin(UniqueFd client_socket, bool tcp);
-  // An epoll event of a relaying or connecting session, without moving a byte.
+  // An epoll event of a relaying session, or of the client of a connecting one, without
+  // moving a byte.
   void note_events(Side side, std::uint32_t events);
   // Moves what can be moved, in both directions.
   [[nodiscard]] SessionProgress relay(PipePool& pool, WorkerCounters& counters);
+  // One side is gone, and what it said last is still on its way to the other.
+  bool taking_farewell() const {
+    return (backend_gone_ && !down_.ended()) || (client_gone_ && !up_.ended());
+  }
+  std::uint64_t delivered() const { return up_.delivered() + down_.delivered(); }
   // Lets go of the sockets, after shutdown(2): copies of a descriptor may exist
   // elsewhere, and while one does, close(2) alone sends no FIN.
   void release_sockets();
@@ -64,8 +70,11 @@ class Session {
   UniqueFd backend;
   std::unique_ptr<Rejection> rejection;
   std::int64_t connect_started_ns = 0;
-  std::int64_t deadline_ns = 0;  // of connecting or rejecting
+  std::int64_t deadline_ns = 0;  // of connecting, rejecting, or taking a farewell; 0: none
   std::uint32_t generation = 0;  // told apart in epoll data from the slot's earlier sessions
+  // Told apart in epoll data from the backend sockets this slot had before. Only grows.
+  std::uint32_t attempt = 0;
+  std::uint64_t farewell_mark = 0;  // delivered() when the deadline of a farewell was set
   std::uint32_t epoch = 0;
   std::uint16_t server = 0;
   bool queued = false;  // in the worker's run queue
@@ -75,6 +84,7 @@ class Session {
 
  private:
   void pump(Side source_side, PipePool& pool, WorkerCounters& counters, SessionProgress& progress);
+  void side_gone(Side side, bool reset);
   void note_end(EndReason reason) {
     if (end_reason == EndReason::kCount) end_reason = reason;
   }
@@ -82,6 +92,11 @@ class Session {
   Relay up_;    // client to backend
   Relay down_;  // backend to client
   SessionState state_ = SessionState::kFree;
+  bool tcp_client_ = true;
+  // Nothing can be sent to that side any more.
+  bool client_gone_ = false;
+  bool client_reset_ = false;
+  bool backend_gone_ = false;
 };
 
 }  // namespace pg_gateway

@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <queue>
 #include <vector>
 
 #include "session.h"
@@ -46,6 +47,13 @@ class SessionTable {
     return session.generation == ref.generation && session.state() != SessionState::kFree ? &session
                                                                                           : nullptr;
   }
+  // Likewise, by the attempt to connect its backend (Session::attempt).
+  Session* find_attempt(SessionRef ref) {
+    if (ref.slot >= sessions_.size()) return nullptr;
+    Session& session = sessions_[ref.slot];
+    return session.attempt == ref.generation && session.state() != SessionState::kFree ? &session
+                                                                                       : nullptr;
+  }
   std::uint32_t slots() const { return static_cast<std::uint32_t>(sessions_.size()); }
 
  private:
@@ -53,18 +61,17 @@ class SessionTable {
   std::vector<std::uint32_t> free_;
 };
 
-// Deadlines of one kind. Each kind has one duration, so they expire in the order
-// they were set, and a queue does; an entry whose session has moved on is dropped
-// when it comes to the front. (When a reload shortens the duration, the entries
-// already waiting keep theirs.)
+// The sessions' deadlines, the earliest first. A session has one at a time, its
+// deadline_ns; the entry of a session that has moved on is dropped when it comes to the
+// front.
 class DeadlineQueue {
  public:
-  void push(std::int64_t at_ns, SessionRef ref) { entries_.push_back({at_ns, ref}); }
+  void push(std::int64_t at_ns, SessionRef ref) { entries_.push({at_ns, ref}); }
 
   // The next session that is still waiting, or null. `at_ns` receives its deadline.
   Session* front(SessionTable& table, std::int64_t& at_ns, std::uint32_t& slot) {
-    for (; !entries_.empty(); entries_.pop_front()) {
-      const Entry& entry = entries_.front();
+    for (; !entries_.empty(); entries_.pop()) {
+      const Entry& entry = entries_.top();
       Session* session = table.find(entry.ref);
       if (session == nullptr || session->deadline_ns != entry.at_ns) continue;
       at_ns = entry.at_ns;
@@ -73,14 +80,15 @@ class DeadlineQueue {
     }
     return nullptr;
   }
-  void pop() { entries_.pop_front(); }
+  void pop() { entries_.pop(); }
 
  private:
   struct Entry {
     std::int64_t at_ns;
     SessionRef ref;
+    bool operator<(const Entry& other) const { return at_ns > other.at_ns; }  // earliest on top
   };
-  std::deque<Entry> entries_;
+  std::priority_queue<Entry> entries_;
 };
 
 }  // namespace pg_gateway

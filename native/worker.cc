@@ -111,9 +111,7 @@ int Worker::next_timeout_ms() {
   std::int64_t earliest = std::numeric_limits<std::int64_t>::max();
   std::int64_t at = 0;
   std::uint32_t slot = 0;
-  for (DeadlineQueue* queue : {&connect_deadlines_, &startup_deadlines_, &linger_deadlines_}) {
-    if (queue->front(sessions_, at, slot) != nullptr) earliest = std::min(earliest, at);
-  }
+  if (deadlines_.front(sessions_, at, slot) != nullptr) earliest = at;
   if (resume_accepting_ns_ != 0) earliest = std::min(earliest, resume_accepting_ns_);
   if (retry_starved_ns_ != 0) earliest = std::min(earliest, retry_starved_ns_);
   if (earliest == std::numeric_limits<std::int64_t>::max()) return -1;
@@ -131,10 +129,13 @@ void Worker::dispatch(const epoll_event& event) {
       accept_some(listeners_[tag.slot]);
       break;
     case EventKind::kClient:
-    case EventKind::kBackend:
       if (sessions_.find({tag.slot, tag.generation}) != nullptr) {
-        session_event(tag.slot, tag.kind == EventKind::kClient ? Side::kClient : Side::kBackend,
-                      event.events);
+        session_event(tag.slot, Side::kClient, event.events);
+      }
+      break;
+    case EventKind::kBackend:
+      if (sessions_.find_attempt({tag.slot, tag.generation}) != nullptr) {
+        session_event(tag.slot, Side::kBackend, event.events);
       }
       break;
   }
@@ -166,15 +167,9 @@ void Worker::expire_deadlines() {
   std::int64_t at = 0;
   std::uint32_t slot = 0;
   const std::int64_t now = monotonic_ns();
-  while (connect_deadlines_.front(sessions_, at, slot) != nullptr && at <= now) {
-    connect_deadlines_.pop();
-    connect_failed(slot, ETIMEDOUT);
-  }
-  for (DeadlineQueue* queue : {&startup_deadlines_, &linger_deadlines_}) {
-    while (queue->front(sessions_, at, slot) != nullptr && at <= now) {
-      queue->pop();
-      close_session(slot);
-    }
+  while (deadlines_.front(sessions_, at, slot) != nullptr && at <= now) {
+    deadlines_.pop();
+    deadline_passed(slot);
   }
   if (resume_accepting_ns_ != 0 && resume_accepting_ns_ <= now) resume_accepting();
   if (retry_starved_ns_ != 0 && retry_starved_ns_ <= now) {
@@ -210,12 +205,20 @@ void Worker::listen_to(const NewListener& listener) {
 }
 
 // Accepts a few connections and gives each to the least loaded worker.
-void Worker::accept_some(const Listening& listening) {
+void Worker::accept_some(Listening& listening) {
+  if (listening.fd < 0) return;
   for (int i = 0; i < kAcceptBudget && resume_accepting_ns_ == 0; ++i) {
     UniqueFd socket(::accept4(listening.fd, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (!socket.valid()) {
       if (errno == EAGAIN) return;
-      if (out_of_resources(errno)) pause_accepting();
+      if (out_of_resources(errno)) {
+        pause_accepting();
+      } else if (errno == EINVAL || errno == EBADF || errno == ENOTSOCK || errno == EOPNOTSUPP) {
+        // It does not listen any more: somebody who shares it has shut it down. It would wake
+        // the loop for ever.
+        ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, std::exchange(listening.fd, -1), nullptr);
+        return;
+      }
       // Anything else (ECONNABORTED, EINTR, a network error of that one connection,
       // accept(2)) concerns a connection that is gone: the next one.
       continue;
@@ -239,7 +242,7 @@ void Worker::accept_some(const Listening& listening) {
 // wake the loop for ever. (EPOLLEXCLUSIVE forbids EPOLL_CTL_MOD, so out and in again.)
 void Worker::pause_accepting() {
   for (const Listening& listening : listeners_) {
-    ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, listening.fd, nullptr);
+    if (listening.fd >= 0) ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, listening.fd, nullptr);
   }
   counters_.accept_pauses.add();
   resume_accepting_ns_ = monotonic_ns() + kAcceptPauseNs;
@@ -248,7 +251,9 @@ void Worker::pause_accepting() {
 void Worker::resume_accepting() {
   resume_accepting_ns_ = 0;
   std::vector<Listening> listeners = std::exchange(listeners_, {});
-  for (const Listening& listening : listeners) listen_to({listening.fd, listening.tcp});
+  for (const Listening& listening : listeners) {
+    if (listening.fd >= 0) listen_to({listening.fd, listening.tcp});
+  }
 }
 
 }  // namespace pg_gateway

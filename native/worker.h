@@ -73,7 +73,7 @@ class Worker {
 
  private:
   struct Listening {
-    int fd;
+    int fd;  // -1: it broke
     bool tcp;
   };
 
@@ -88,7 +88,7 @@ class Worker {
   void stop_all();
   // worker.cc: accepting
   void listen_to(const NewListener& listener);
-  void accept_some(const Listening& listening);
+  void accept_some(Listening& listening);
   void pause_accepting();
   void resume_accepting();
 
@@ -102,12 +102,15 @@ class Worker {
   void count_rejection(Session& session);
   void relay(std::uint32_t slot);
   void cut(std::uint32_t slot, CutReason reason);
+  void end_session(std::uint32_t slot, EndReason reason);
   void close_session(std::uint32_t slot);
   void reap();
   void session_event(std::uint32_t slot, Side side, std::uint32_t events);
   void apply(const RouteUpdate& update);
   void report(const Session& session, int error);
   bool watch(int fd, std::uint32_t slot, Side side);
+  void set_deadline(std::uint32_t slot, std::int64_t at_ns);
+  void deadline_passed(std::uint32_t slot);
   void enqueue(std::uint32_t slot);
 
   Mailbox mailbox_;
@@ -123,9 +126,7 @@ class Worker {
   std::vector<std::uint32_t> queued_;   // sessions that want another turn
   std::vector<SessionRef> starved_;     // sessions that wait for a pipe
   std::vector<std::uint32_t> closing_;  // to be reaped
-  DeadlineQueue connect_deadlines_;
-  DeadlineQueue startup_deadlines_;
-  DeadlineQueue linger_deadlines_;
+  DeadlineQueue deadlines_;
   std::int64_t resume_accepting_ns_ = 0;  // 0: not paused
   std::int64_t retry_starved_ns_ = 0;     // 0: none
   bool stopping_ = false;

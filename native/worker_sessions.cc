@@ -63,11 +63,13 @@ void set_flag(int fd, int level, int option) {
 }  // namespace
 
 bool Worker::watch(int fd, std::uint32_t slot, Side side) {
+  const Session& session = sessions_[slot];
+  const EventTag tag = side == Side::kClient
+                           ? EventTag{EventKind::kClient, slot, session.generation}
+                           : EventTag{EventKind::kBackend, slot, session.attempt};
   epoll_event event{};
   event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
-  event.data.u64 = EventTag{side == Side::kClient ? EventKind::kClient : EventKind::kBackend, slot,
-                            sessions_[slot].generation}
-                       .pack();
+  event.data.u64 = tag.pack();
   return ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
@@ -96,6 +98,7 @@ void Worker::start_connect(std::uint32_t slot) {
   Session& session = sessions_[slot];
   session.epoch = route_->epoch;
   session.server = route_->server;
+  ++session.attempt;
   session.connect_started_ns = monotonic_ns();
   session.backend.reset(
       ::socket(route_->address.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
@@ -108,8 +111,7 @@ void Worker::start_connect(std::uint32_t slot) {
   }
   // Added after connect(2): before it the socket would report a hang-up (EPOLLHUP).
   if (!watch(fd, slot, Side::kBackend)) return connect_failed(slot, errno);
-  session.deadline_ns = session.connect_started_ns + settings_.connect_timeout_ns;
-  connect_deadlines_.push(session.deadline_ns, {slot, session.generation});
+  set_deadline(slot, session.connect_started_ns + settings_.connect_timeout_ns);
 }
 
 // The backend's socket has an event: connected, or failed (connect(2), EINPROGRESS).
@@ -130,8 +132,9 @@ void Worker::finish_connect(std::uint32_t slot) {
 
 void Worker::connect_failed(std::uint32_t slot, int error) {
   Session& session = sessions_[slot];
-  counters_.servers[session.server].connect_failures[classify(error)].add();
+  // Ours, not the server's.
   if (out_of_resources(error)) return start_rejection(slot, RejectReason::kResources, error);
+  counters_.servers[session.server].connect_failures[classify(error)].add();
   report(session, error);
   start_rejection(slot, RejectReason::kConnectFailed, error);
 }
@@ -150,8 +153,7 @@ void Worker::start_rejection(std::uint32_t slot, RejectReason reason, int error)
   session.transition(SessionState::kRejecting);
   session.reject_reason = reason;
   session.rejection = std::make_unique<Rejection>(answer_for(reason, error));
-  session.deadline_ns = monotonic_ns() + kStartupTimeoutNs;
-  startup_deadlines_.push(session.deadline_ns, {slot, session.generation});
+  set_deadline(slot, monotonic_ns() + kStartupTimeoutNs);
   // What the client has sent so far was an edge of the past.
   advance_rejection(slot);
 }
@@ -165,8 +167,7 @@ void Worker::advance_rejection(std::uint32_t slot) {
     case RejectProgress::kAnswered:
       if (had_answered) break;
       count_rejection(session);
-      session.deadline_ns = monotonic_ns() + kLingerTimeoutNs;
-      linger_deadlines_.push(session.deadline_ns, {slot, session.generation});
+      set_deadline(slot, monotonic_ns() + kLingerTimeoutNs);
       break;
     case RejectProgress::kMalformed:
     case RejectProgress::kDone:
@@ -187,13 +188,17 @@ void Worker::session_event(std::uint32_t slot, Side side, std::uint32_t events) 
   Session& session = sessions_[slot];
   switch (session.state()) {
     case SessionState::kConnecting:
-      session.note_events(side, events);
-      if (side == Side::kBackend) {
-        finish_connect(slot);
-        if (session.state() == SessionState::kRelaying) relay(slot);
-      } else if ((events & (EPOLLHUP | EPOLLERR)) != 0) {
-        close_session(slot);
+      if (side == Side::kClient) {
+        // A hang-up without an error is an AF_UNIX client's that has said all it had to say (a
+        // CancelRequest): that is delivered.
+        session.note_events(side, events);
+        if ((events & EPOLLERR) != 0) end_session(slot, EndReason::kClientReset);
+        break;
       }
+      finish_connect(slot);
+      if (session.state() != SessionState::kRelaying) break;
+      session.note_events(side, events);
+      relay(slot);
       break;
     case SessionState::kRelaying:
       session.note_events(side, events);
@@ -212,6 +217,10 @@ void Worker::relay(std::uint32_t slot) {
   Session& session = sessions_[slot];
   switch (session.relay(pipes_, counters_)) {
     case SessionProgress::kWaiting:
+      if (session.taking_farewell() && session.deadline_ns == 0) {
+        session.farewell_mark = session.delivered();
+        set_deadline(slot, monotonic_ns() + settings_.farewell_timeout_ns);
+      }
       break;
     case SessionProgress::kMore:
       enqueue(slot);
@@ -221,9 +230,7 @@ void Worker::relay(std::uint32_t slot) {
       if (retry_starved_ns_ == 0) retry_starved_ns_ = monotonic_ns() + kStarvedRetryNs;
       break;
     case SessionProgress::kOver:
-      counters_.ended[session.end_reason].add();
-      if (session.end_reason == EndReason::kBackendReset) report(session, ECONNRESET);
-      close_session(slot);
+      end_session(slot, session.end_reason);
       break;
   }
 }
@@ -231,6 +238,37 @@ void Worker::relay(std::uint32_t slot) {
 void Worker::enqueue(std::uint32_t slot) {
   if (std::exchange(sessions_[slot].queued, true)) return;
   queued_.push_back(slot);
+}
+
+void Worker::set_deadline(std::uint32_t slot, std::int64_t at_ns) {
+  sessions_[slot].deadline_ns = at_ns;
+  deadlines_.push(at_ns, {slot, sessions_[slot].generation});
+}
+
+void Worker::deadline_passed(std::uint32_t slot) {
+  Session& session = sessions_[slot];
+  session.deadline_ns = 0;
+  switch (session.state()) {
+    case SessionState::kConnecting:
+      connect_failed(slot, ETIMEDOUT);
+      break;
+    case SessionState::kRejecting:
+      close_session(slot);
+      break;
+    case SessionState::kRelaying:
+      // Who takes the other's last words, however slowly, gets them all. A client that does not
+      // read may be blocked in writing, to a backend that is gone: it must learn so.
+      if (session.delivered() != session.farewell_mark) {
+        session.farewell_mark = session.delivered();
+        set_deadline(slot, monotonic_ns() + settings_.farewell_timeout_ns);
+      } else {
+        end_session(slot, session.end_reason);
+      }
+      break;
+    case SessionState::kFree:
+    case SessionState::kClosing:
+      break;
+  }
 }
 
 void Worker::report(const Session& session, int error) {
@@ -253,6 +291,13 @@ void Worker::cut(std::uint32_t slot, CutReason reason) {
     case SessionState::kClosing:
       break;
   }
+}
+
+// Closes a session that one of its sides has ended.
+void Worker::end_session(std::uint32_t slot, EndReason reason) {
+  counters_.ended[reason].add();
+  if (reason == EndReason::kBackendReset) report(sessions_[slot], ECONNRESET);
+  close_session(slot);
 }
 
 void Worker::close_session(std::uint32_t slot) {
