@@ -52,22 +52,4 @@ test('IPv4, IPv6 and UNIX sockets all serve, and metrics have their own', async 
   });
 });
 
-test('clients that came before the gateway was ready are served', async () => {
-  await withSockets(['primary=127.0.0.1:0'], async (gateway) => {
-    const [address] = gateway.addresses;
-    assert.ok(address);
-    assert.is(await query(address, 'SELECT 1'), '1');
-  });
-});
-
-test('a socket of an unknown name is an error that names it', async () => {
-  await withSockets(['primary=127.0.0.1:0', 'surprise=127.0.0.1:0'], async (gateway) => {
-    const { status, listening } = await gateway.outcome();
-    assert.is(status, 69);
-    assert.ok(listening);
-    assert.match(gateway.log, 'LISTEN_FDS_INVALID');
-    assert.match(gateway.log, 'surprise');
-  });
-});
-
 test.run();

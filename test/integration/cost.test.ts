@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
-// What the gateway costs: descriptors, wake-ups, system calls.
+// What a message costs in system calls.
+//
+// Needs strace, and a place where it may trace.
 
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -7,55 +9,21 @@ import { join } from 'node:path';
 import { run } from '../helpers/child.js';
 import { Gateway } from '../helpers/gateway.js';
 import { temporaryFolder } from '../helpers/paths.js';
-import { PgSession } from '../helpers/pg-session.js';
 import { createCluster } from '../helpers/postgres.js';
 import type { Cluster } from '../helpers/postgres.js';
-import { descriptorsOf, wakeUps } from '../helpers/processes.js';
 import { clientProgram } from '../helpers/psql.js';
 import { assert, suite } from '../helpers/suite.js';
-import { eventually, observeFor } from '../helpers/wait.js';
-
-const IDLE_WAKE_UPS_PER_SECOND = 10;
-const MEASURE_MS = 5000;
+import { eventually } from '../helpers/wait.js';
 
 const test = suite('cost');
 let cluster: Cluster;
 
 test.before(async () => {
-  cluster = await createCluster(2);
+  cluster = await createCluster(0);
 });
 
 test.after(async () => {
   await cluster.close();
-});
-
-test('100 idle sessions hold 200 descriptors, and an idle gateway wakes at most 10 times a second', async () => {
-  const gateway = await Gateway.start({
-    candidates: cluster.servers.map(({ candidate }) => candidate),
-    // As it comes: the default cadence.
-    env: { CHECK_EVERY: undefined, NUM_THREADS: '2' },
-  });
-  try {
-    const before = descriptorsOf(gateway.pid).length;
-    const sessions = await Promise.all(Array.from({ length: 100 }, () => PgSession.open(gateway.clients)));
-    // Of pipes, only those that each worker keeps for everybody.
-    const idlePipes = (): number => descriptorsOf(gateway.pid).filter((what) => what.startsWith('pipe:')).length;
-    const pipesBefore = idlePipes();
-    await eventually('200 more descriptors', () => {
-      const sockets = descriptorsOf(gateway.pid).length - before;
-      return sockets >= 200 && sockets <= 200 + 2 * 2;
-    });
-    assert.ok(idlePipes() <= pipesBefore, 'idle sessions hold no pipe');
-
-    const from = wakeUps(gateway.pid);
-    const start = performance.now();
-    await observeFor(MEASURE_MS);
-    const rate = (wakeUps(gateway.pid) - from) / ((performance.now() - start) / 1000);
-    assert.ok(rate <= IDLE_WAKE_UPS_PER_SECOND, `${rate.toFixed(1)} wake-ups a second`);
-    for (const session of sessions) session.close();
-  } finally {
-    await gateway.close();
-  }
 });
 
 // ptrace(2) is forbidden in some containers.

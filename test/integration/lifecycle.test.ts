@@ -124,53 +124,6 @@ test('SIGHUP takes new candidates into use without touching a session', async ()
   });
 });
 
-test('SIGHUP with errors is rejected whole, each error is named, and the old configuration goes on', async () => {
-  const good = candidatesToml([cluster.primary.candidate]);
-  await withGateway({ config: good }, async (gateway) => {
-    const session = await PgSession.open(gateway.clients);
-    await gateway.configure(`candidates = []\nsurprise = 1\n[probe]\ncheck_every = "often"\n[log]\nlevel = "debug"\n`);
-    gateway.kill('SIGHUP');
-    await gateway.logged('the new configuration was rejected, the old one goes on');
-    const problems = gateway.lines.filter(({ level }) => level === 'err').map(({ message }) => message);
-    for (const [key, found] of [
-      ['candidates', /candidates/],
-      ['surprise', /surprise/],
-      ['probe.check_every', /check_every.*often/],
-    ] as const) {
-      const said = problems.find((problem) => found.test(problem));
-      assert.ok(said, `${key} is named in: ${problems.join('\n')}`);
-      assert.match(said, 'pg-gateway.toml');
-    }
-    assert.equal(await session.query('SELECT 1'), ['1']);
-    assert.is(await query(gateway.clients, 'SELECT 1'), '1');
-    assert.is((await gateway.samples()).get('pg_gateway_config_reloads_total', { result: 'rejected' }), 1);
-    assert.not(
-      gateway.lines.some(({ level }) => level === 'debug'),
-      'the level of the log did not change either',
-    );
-
-    await gateway.configure(`${good}[log]\nlevel = "debug"\n`);
-    gateway.kill('SIGHUP');
-    await gateway.metric('pg_gateway_config_reloads_total', { result: 'ok' }, (value) => value === 1);
-    assert.equal(await session.query('SELECT 1'), ['1']);
-    session.close();
-  });
-});
-
-test('SIGHUP says in one warning what waits for a restart', async () => {
-  const good = candidatesToml([cluster.primary.candidate]);
-  const env = { LISTEN_HOST: undefined, LISTEN_PORT: undefined };
-  const listen = (port: number): string => `${good}[listen]\nhost = "127.0.0.1"\nport = ${port}\n`;
-  await withGateway({ config: listen(0), env }, async (gateway) => {
-    await gateway.configure(`${listen(await freePort())}[sessions]\nworkers = 3\n`);
-    gateway.kill('SIGHUP');
-    const warning = await gateway.logged('these settings change only by a restart');
-    assert.is(warning.level, 'warning');
-    assert.is(warning.fields.get('keys'), 'listen.port sessions.workers');
-    assert.is(await query(gateway.clients, 'SELECT 1'), '1');
-  });
-});
-
 test('the addresses come from two arguments, as of old', async () => {
   const port = await freePort();
   await withGateway({ candidates: [cluster.primary.candidate], args: ['127.0.0.1', String(port)] }, async (gateway) => {

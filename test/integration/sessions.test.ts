@@ -4,11 +4,11 @@
 
 import { Gateway } from '../helpers/gateway.js';
 import type { GatewayOptions } from '../helpers/gateway.js';
-import { cancelRequest, PgSession, queryMessage, readMessage, startupMessage } from '../helpers/pg-session.js';
+import { PgSession, queryMessage, readMessage, startupMessage } from '../helpers/pg-session.js';
 import { createCluster } from '../helpers/postgres.js';
 import type { Cluster } from '../helpers/postgres.js';
 import { descriptorsOf, residentBytes } from '../helpers/processes.js';
-import { clientProgram, query, startPsql } from '../helpers/psql.js';
+import { clientProgram, query } from '../helpers/psql.js';
 import { RawClient } from '../helpers/raw-client.js';
 import { assert, suite } from '../helpers/suite.js';
 import { eventually, observeFor } from '../helpers/wait.js';
@@ -48,29 +48,6 @@ test.before(async () => {
 
 test.after(async () => {
   await cluster.close();
-});
-
-test('the counters are the bytes that clients sent and got', async () => {
-  await withGateway(async (gateway) => {
-    const sessions = await Promise.all(Array.from({ length: 5 }, () => PgSession.open(gateway.clients)));
-    for (const [index, session] of sessions.entries()) {
-      await session.query(`SELECT repeat('x', ${index * 100_000})`);
-      await session.query(`SELECT length('${'y'.repeat(index * 50_000)}')`);
-    }
-    const sent = sessions.reduce((sum, { raw }) => sum + raw.sent, 0);
-    const received = sessions.reduce((sum, { raw }) => sum + raw.received, 0);
-    const open = await gateway.samples();
-    assert.is(open.get(TO_SERVER), sent);
-    assert.is(open.get(TO_CLIENT), received);
-    assert.is(open.get(ACTIVE), 5);
-    assert.is(open.get('pg_gateway_connections_total'), 5);
-
-    for (const session of sessions) session.close();
-    await gateway.metric(ACTIVE, {}, (value) => value === 0);
-    const closed = await gateway.samples();
-    assert.is(closed.get(TO_SERVER), sent, 'the bytes of sessions that have ended stay counted');
-    assert.is(closed.get(TO_CLIENT), received);
-  });
 });
 
 test('300 concurrent sessions over 4 workers, each with its own answers', async () => {
@@ -249,61 +226,6 @@ test('a session that the server ends is ended in order, with its last words', as
     session.close();
     await gateway.metric(ENDED, { reason: 'backend_closed' }, (value) => value === 1);
     await gateway.metric(ACTIVE, {}, (value) => value === 0);
-  });
-});
-
-test("psql's ^C cancels what runs", async () => {
-  await withGateway(
-    async (gateway) => {
-      const psql = startPsql(gateway.clients, "SELECT 'waiting', pg_sleep(60);");
-      await eventually('the query to run', async () => {
-        return (
-          (await cluster.primary.query("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'")) === '1'
-        );
-      });
-      psql.kill('SIGINT');
-      const { status, stderr } = await psql.ended;
-      assert.is(status, 3, 'an SQL error, not a lost connection');
-      assert.match(stderr, 'canceling statement due to user request');
-    },
-    { env: { NUM_THREADS: '4' } },
-  );
-});
-
-test('a CancelRequest reaches the server', async () => {
-  await withGateway(async (gateway) => {
-    const session = await PgSession.open(gateway.clients);
-    const sleeping = session.query('SELECT pg_sleep(60)').then(
-      () => 'slept',
-      (error: unknown) => String(error),
-    );
-    await eventually('the query to run', async () => {
-      return (
-        (await cluster.primary.query("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'")) === '1'
-      );
-    });
-    const canceller = await RawClient.connect(gateway.clients);
-    canceller.send(cancelRequest(session.processId, session.secret));
-    assert.match(await sleeping, 'canceling statement due to user request');
-    await canceller.ended();
-    assert.equal(await session.query('SELECT 1'), ['1'], 'the session goes on');
-    session.close();
-  });
-});
-
-test('a notification arrives at a session that does nothing', async () => {
-  await withGateway(async (gateway) => {
-    const listener = await PgSession.open(gateway.clients);
-    const sender = await PgSession.open(gateway.clients);
-    await listener.query('LISTEN news');
-    const sent = listener.raw.sent;
-    await sender.query("NOTIFY news, 'it works'");
-    const { type, body } = await readMessage(listener.raw);
-    assert.is(type, 'A');
-    assert.is(body.toString('utf8', 4), 'news\0it works\0');
-    assert.is(listener.raw.sent, sent);
-    listener.close();
-    sender.close();
   });
 });
 
