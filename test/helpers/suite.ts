@@ -6,6 +6,8 @@
 import { suite as uvuSuite } from 'uvu';
 import type { Callback, Test } from 'uvu';
 
+import { closeAll } from './cleanup.js';
+
 export * as assert from 'uvu/assert';
 
 /** What a test file tells test/run.ts, if that is what started it. */
@@ -40,7 +42,11 @@ export function suite<T = Record<string, unknown>>(name: string, context?: T): T
     skip: (title?: string, callback?: Callback<T>) => test.skip(title, callback),
     before: Object.assign(hook('before', test.before), { each: hook('before each', (run) => test.before.each(run)) }),
     after: Object.assign(hook('after', test.after), { each: hook('after each', (run) => test.after.each(run)) }),
-    run: () => test.run(),
+    run: () => {
+      // What a test that failed has left open would keep the process from its end.
+      test.after(closeAll);
+      test.run();
+    },
   });
 }
 

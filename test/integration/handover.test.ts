@@ -60,10 +60,13 @@ test('the sockets outlive the gateway, and the next one serves who came in betwe
     const options = { candidates: [server.candidate], launcher: manager.launcher };
 
     const first = await Gateway.start(options);
-    for (const address of forClients) assert.is(await query(address, WHERE), String(server.port), address.host);
-    for (const address of forMetrics) assert.is((await httpGet(address, '/readyz')).status, 200);
-    assert.is((await first.stop()).status, 0);
-    await first.close();
+    try {
+      for (const address of forClients) assert.is(await query(address, WHERE), String(server.port), address.host);
+      for (const address of forMetrics) assert.is((await httpGet(address, '/readyz')).status, 200);
+      assert.is((await first.stop()).status, 0);
+    } finally {
+      await first.close();
+    }
 
     for (const { host, port } of forClients.filter(({ host }) => host.startsWith('/'))) {
       assert.ok(existsSync(join(host, `.s.PGSQL.${port}`)), 'the path of the UNIX socket is still there');
@@ -90,43 +93,62 @@ async function pauseForClients(): Promise<string> {
   return 'waiting';
 }
 
-test('a client that comes before the first probe round has ended is served, not rejected', async () => {
-  const silent = await silentServer();
-  const options = {
-    candidates: [server.candidate, silent.candidate],
-    env: { CONNECT_TIMEOUT_MS: String(FIRST_ROUND_MS) },
-    waitForReady: false,
-  };
-  const isReady = (gateway: Gateway): boolean => gateway.lines.some(({ message }) => message === 'ready');
-  try {
-    await withManager([['primary', 'tcp4']], async (manager) => {
-      const [address] = manager.sockets;
-      assert.ok(address);
-      const early = PgSession.open(address);
-      const gateway = await Gateway.start({ ...options, launcher: manager.launcher });
-      await gateway.logged('serving metrics');
-      const late = PgSession.open(address);
-      assert.not(isReady(gateway));
-      for (const session of await Promise.all([early, late])) {
-        assert.ok(isReady(gateway));
-        assert.equal(await session.query(WHERE), [String(server.port)]);
-        session.close();
-      }
-      assert.is((await gateway.samples()).get('pg_gateway_clients_rejected_total'), 0);
-      await gateway.close();
-    });
+function isReady(gateway: Gateway): boolean {
+  return gateway.lines.some(({ message }) => message === 'ready');
+}
 
-    const gateway = await Gateway.start(options);
-    await gateway.logged('serving metrics');
-    const opening = PgSession.open(gateway.clients);
-    assert.not(isReady(gateway), 'the same on a socket of its own');
-    const session = await opening;
-    assert.equal(await session.query(WHERE), [String(server.port)]);
-    session.close();
-    await gateway.close();
+/** Gives a gateway that listens, and whose first probe round is held up by a candidate that never answers. */
+async function withStarting(
+  launcher: readonly string[] | undefined,
+  use: (gateway: Gateway) => Promise<void>,
+): Promise<void> {
+  const silent = await silentServer();
+  try {
+    const gateway = await Gateway.start({
+      candidates: [server.candidate, silent.candidate],
+      env: { CONNECT_TIMEOUT_MS: String(FIRST_ROUND_MS) },
+      waitForReady: false,
+      ...(launcher === undefined ? {} : { launcher }),
+    });
+    try {
+      await gateway.logged('serving metrics');
+      await use(gateway);
+    } finally {
+      await gateway.close();
+    }
   } finally {
     await silent.close();
   }
+}
+
+/** The sessions are opened, but not before the gateway is ready; nobody is rejected. */
+async function expectServed(gateway: Gateway, opening: readonly Promise<PgSession>[]): Promise<void> {
+  assert.not(isReady(gateway));
+  for (const session of await Promise.all(opening)) {
+    assert.ok(isReady(gateway));
+    assert.equal(await session.query(WHERE), [String(server.port)]);
+    session.close();
+  }
+  assert.is((await gateway.samples()).get('pg_gateway_clients_rejected_total'), 0);
+}
+
+test('a client that comes before the first probe round has ended is served: a socket handed over', async () => {
+  await withManager([['primary', 'tcp4']], async (manager) => {
+    const [address] = manager.sockets;
+    assert.ok(address);
+    const beforeStart = PgSession.open(address);
+    // It is waited for below; until then its failure is no unhandled one.
+    beforeStart.catch(() => undefined);
+    await withStarting(manager.launcher, async (gateway) => {
+      await expectServed(gateway, [beforeStart, PgSession.open(address)]);
+    });
+  });
+});
+
+test('a client that comes before the first probe round has ended is served: a socket of its own', async () => {
+  await withStarting(undefined, async (gateway) => {
+    await expectServed(gateway, [PgSession.open(gateway.clients)]);
+  });
 });
 
 const REFUSED: readonly {

@@ -136,16 +136,20 @@ test('a reload is bracketed by RELOADING=1 and READY=1, also one that is rejecte
   }
 });
 
-/** Undefined where the machine does not let us: then it is said loudly, and what can be seen is still checked. */
-async function freezeIfAllowed(thread: number): Promise<FrozenThread | undefined> {
+/** Where the machine does not permit it, that is said loudly, and nothing is done. */
+async function whileFrozen(thread: number, check: () => Promise<void>): Promise<void> {
+  let frozen: FrozenThread;
   try {
-    return await freezeThread(thread);
+    frozen = await freezeThread(thread);
   } catch (error) {
     assert.match(String(error), 'Operation not permitted');
-    console.error(
-      `NOT TESTED that the watchdog sees a frozen thread, as ptrace(2) is forbidden here: ${String(error)}`,
-    );
-    return undefined;
+    console.error(`NOT TESTED that the watchdog sees a frozen thread, as ptrace(2) is forbidden: ${String(error)}`);
+    return;
+  }
+  try {
+    await check();
+  } finally {
+    await frozen.thaw();
   }
 }
 
@@ -168,14 +172,11 @@ test('no watchdog ping while a worker stands still', async () => {
     await expectPings(manager);
     const workers = threadIds(gateway.pid, /^pg-gw-worker$/);
     assert.is(workers.length, 3);
-    const frozen = await freezeIfAllowed(workers[1] ?? 0);
-    if (frozen !== undefined) {
+    await whileFrozen(workers[1] ?? 0, async () => {
       await expectSilence(manager);
       assert.is((await gateway.http('/healthz')).status, 200, 'the control plane is well');
       await gateway.logged('no heartbeat from a worker, so systemd gets no watchdog ping');
-      await frozen.thaw();
-      await gateway.logged('every worker answers its heartbeat again');
-    }
+    });
     await expectPings(manager);
   });
 });
@@ -184,14 +185,12 @@ test('no watchdog ping while the control plane stands still, and sessions go on'
   await withService(WATCHED, async ({ gateway, manager }) => {
     const session = await PgSession.open(gateway.clients);
     await expectPings(manager);
-    const frozen = await freezeIfAllowed(gateway.pid);
-    if (frozen !== undefined) {
+    await whileFrozen(gateway.pid, async () => {
       await expectSilence(manager);
       assert.equal(await session.query('SELECT 1'), ['1'], 'the data plane needs no control plane');
       const late = await PgSession.open(gateway.clients);
       late.close();
-      await frozen.thaw();
-    }
+    });
     await expectPings(manager);
     assert.equal(await session.query('SELECT 2'), ['2']);
     session.close();
