@@ -122,6 +122,7 @@ void Worker::finish_connect(std::uint32_t slot) {
   if (::getsockopt(session.backend.get(), SOL_SOCKET, SO_ERROR, &error, &length) != 0) {
     error = errno;
   }
+  if (error == 0 && connected_to_itself(session.backend.get())) error = ECONNREFUSED;
   if (error != 0) return connect_failed(slot, error);
   session.transition(SessionState::kRelaying);
   session.deadline_ns = 0;
