@@ -176,7 +176,8 @@ TEST_CASE("bulk transfers do not starve the small queries of their worker") {
   backend.join();
   CHECK(bulk_good);
   CHECK(backend.good());
-  CHECK(round_trips > 50);
+  // Without a budget it would be one or two; how many more depends on the machine.
+  CHECK(round_trips >= 10);
 }
 
 }  // namespace pg_gateway
