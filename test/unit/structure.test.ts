@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: MIT
+// Rules of the source tree that no compiler checks: who may import what, and that
+// every error code has somebody who throws it.
+
+import { readdirSync, readFileSync } from 'node:fs';
+import { join, relative } from 'node:path';
+
+import { ERROR_CODES } from '#src/errors.js';
+import { PROJECT_ROOT } from '../helpers/paths.js';
+import { assert, suite } from '../helpers/suite.js';
+
+const test = suite('structure');
+
+/** Path below the project -> text, of every TypeScript file of a folder. */
+function sourcesOf(folder: string): ReadonlyMap<string, string> {
+  const root = join(PROJECT_ROOT, folder);
+  const files = readdirSync(root, { recursive: true, encoding: 'utf8' }).filter(
+    (file) => file.endsWith('.ts') && !file.endsWith('.d.ts'),
+  );
+  return new Map(
+    files.map((file) => [relative(PROJECT_ROOT, join(root, file)), readFileSync(join(root, file), 'utf8')]),
+  );
+}
+
+const src = sourcesOf('src');
+const all = new Map([...src, ...sourcesOf('test')]);
+
+const OWNERS: readonly (readonly [name: string, owner: string])[] = [
+  ['convict', 'src/config.ts'],
+  ['smol-toml', 'src/config.ts'],
+  ['pg', 'src/probe/connection.ts'],
+  ['prom-client', 'src/metrics.ts'],
+  ['sd-notify', 'src/systemd.ts'],
+  ['./dataplane.node', 'src/dataplane.ts'],
+  ['uvu', 'test/helpers/suite.ts'],
+];
+
+for (const [name, owner] of OWNERS) {
+  test(`${name} is imported by ${owner} alone`, () => {
+    const quoted = `['"]${name.replaceAll('.', '\\.')}(?:/[^'"]*)?['"]`;
+    const pattern = new RegExp(`\\bfrom ${quoted}|\\bimport\\(${quoted}|\\)\\(${quoted}`, 'u');
+    const importers = [...all].filter(([, text]) => pattern.test(text)).map(([file]) => file);
+    assert.equal(importers, [owner]);
+  });
+}
+
+test('every production dependency is one of these', () => {
+  const manifest: unknown = JSON.parse(readFileSync(join(PROJECT_ROOT, 'package.json'), 'utf8'));
+  const { dependencies, optionalDependencies } = manifest as Record<string, Record<string, string>>;
+  const names = Object.keys({ ...dependencies, ...optionalDependencies });
+  // node-addon-api is headers, used by native/binding.gyp.
+  const known = [...OWNERS.map(([name]) => name), 'node-addon-api'];
+  assert.equal(
+    names.filter((name) => !known.includes(name)),
+    [],
+  );
+});
+
+test('every error code is thrown somewhere', () => {
+  for (const code of Object.keys(ERROR_CODES)) {
+    const users = [...src].filter(([file, text]) => file !== 'src/errors.ts' && text.includes(`'${code}'`));
+    assert.ok(users.length > 0, `nobody uses ${code}`);
+  }
+});
+
+test('no source file imports the tests, and no module of src is forgotten', () => {
+  const imported = new Set<string>();
+  for (const [file, text] of src) {
+    for (const [, target] of text.matchAll(/from '(\.[^']+)\.js'/gu)) {
+      imported.add(relative(PROJECT_ROOT, join(PROJECT_ROOT, file, '..', `${String(target)}.ts`)));
+    }
+  }
+  assert.equal(
+    [...imported].filter((file) => !file.startsWith('src/')),
+    [],
+  );
+  assert.equal(
+    [...src.keys()].filter((file) => file !== 'src/main.ts' && !imported.has(file)),
+    [],
+  );
+});
+
+test.run();
