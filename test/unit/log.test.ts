@@ -189,7 +189,8 @@ test('a process whose stderr is not read goes on, and tells what was lost', asyn
   await once(child.stdout, 'data'); // all 20000 calls have returned though nobody read
   child.stderr.setEncoding('utf8').on('data', (chunk: string) => {
     text += chunk;
-    if (text.includes('were lost')) child.stdin.write('go\n');
+    // Once: it leaves when it has been told.
+    if (text.includes('were lost') && !child.stdin.writableEnded) child.stdin.end('go\n');
   });
   const code = await new Promise((resolve) => child.once('close', resolve));
   clearTimeout(watchdog);
