@@ -7,7 +7,7 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { systemTimers } from '#src/timers.js';
 import { silentServer } from '../helpers/fake-servers.js';
 import { createCluster } from '../helpers/postgres.js';
-import type { Cluster , PostgresServer } from '../helpers/postgres.js';
+import type { Cluster, PostgresServer } from '../helpers/postgres.js';
 import { plainEnvironment, postgresProgram } from '../helpers/postgres-install.js';
 import { assert, suite } from '../helpers/suite.js';
 import { eventually } from '../helpers/wait.js';
