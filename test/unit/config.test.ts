@@ -4,7 +4,7 @@
 import { chmodSync, mkdirSync, readFileSync } from 'node:fs';
 import { availableParallelism, userInfo } from 'node:os';
 
-import { describeConfig, diffConfig, parseToml } from '#src/config.js';
+import { describeConfig, parseToml } from '#src/config.js';
 import type { LoadedConfig } from '#src/config.js';
 import { SETTINGS } from '#src/config-schema.js';
 import { ConfigMachine } from '../helpers/config-input.js';
@@ -388,49 +388,6 @@ test('the password is nowhere in what is for reading, whoever gave it', ({ machi
     assert.not.match(describeConfig(config), secret);
     assert.not.match(JSON.stringify(config.settings), secret);
   }
-});
-
-test('tells what a reload changes, and what waits for a restart', ({ machine }) => {
-  const base = { CANDIDATES: 'a', PGPASSWORD: 'old', HOME: machine.path('home') };
-  const running = machine.load(base);
-  const same = diffConfig(running, machine.load(base));
-  assert.equal([same.live, same.fixed], [[], []]);
-
-  const root = machine.write('root.crt', '');
-  const next = machine.load({
-    CANDIDATES: 'a, b',
-    LISTEN_HOST: '::',
-    LISTEN_PORT: '1',
-    NUM_THREADS: '2',
-    TCP_KEEPALIVE: '0',
-    PGUSER: 'u2',
-    PGPASSWORD: 'new',
-    PGPASSFILE: root,
-    PGDATABASE: 'd2',
-    CONNECT_TIMEOUT_MS: '1',
-    QUERY_TIMEOUT_MS: '1',
-    CHECK_EVERY: '1',
-    PGSSLMODE: 'require',
-    PGSSLROOTCERT: root,
-    PGSSLCERT: root,
-    PGSSLKEY: root,
-    METRICS_HOST: '::1',
-    METRICS_PORT: '1',
-    LOG_LEVEL: 'err',
-  });
-  const { live, fixed, applied } = diffConfig(running, next);
-  assert.equal(fixed, ['listen.host', 'listen.port', 'sessions.workers', 'metrics.host', 'metrics.port']);
-  assert.equal([...live, ...fixed].sort(), SETTINGS.map(({ key }) => key).sort());
-  assert.equal(
-    withoutSettings({ ...next, ...applied }),
-    withoutSettings({ ...next, listen: running.listen, metrics: running.metrics, workers: running.workers }),
-  );
-  assert.equal(diffConfig(applied, next).fixed, fixed, 'and says it again at the next reload');
-});
-
-test('the order of the candidates is part of the configuration', ({ machine }) => {
-  const { live } = diffConfig(machine.load({ CANDIDATES: 'a,b' }), machine.load({ CANDIDATES: 'b,a' }));
-  assert.equal(live, ['candidates']);
 });
 
 test.run();
