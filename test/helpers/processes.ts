@@ -3,6 +3,9 @@
 
 import { readFileSync, readdirSync, readlinkSync } from 'node:fs';
 
+/** As /proc/net/tcp writes it. */
+const TCP_LISTEN = '0A';
+
 /** Process ids of the children of `pid`. */
 export function childrenOf(pid: number): number[] {
   return allProcesses().filter((other) => parentOf(other) === pid);
@@ -33,6 +36,18 @@ export function descriptorsOf(pid: number): string[] {
     const target = linkOf(`/proc/${pid}/fd/${fd}`);
     return target === undefined ? [] : [target];
   });
+}
+
+/** How many TCP connections to the local port `port` the process holds open: those it has accepted and not closed. */
+export function connectionsAt(pid: number, port: number): number {
+  const held = new Set(descriptorsOf(pid));
+  return ['tcp', 'tcp6']
+    .flatMap((table) => read(`/proc/${pid}/net/${table}`).trim().split('\n').slice(1))
+    .map((line) => line.trim().split(/\s+/))
+    .filter(
+      ([, local = '', , state, , , , , , inode = '']) =>
+        state !== TCP_LISTEN && parseInt(local.split(':')[1] ?? '', 16) === port && held.has(`socket:[${inode}]`),
+    ).length;
 }
 
 /** Memory of the process that is in RAM, in bytes. */
