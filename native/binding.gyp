@@ -25,8 +25,9 @@
       "standalone_static_library": 1,
       "cflags_cc": ["-fno-exceptions", "-fno-rtti", "-Wpedantic", "-Wshadow", "-Wconversion"],
       "sources": [
-        "engine.cc", "fd.cc", "listener.cc", "mailbox.cc", "pg_wire.cc", "pipe_pool.cc",
-        "rejection.cc", "relay.cc", "session.cc", "socket_address.cc", "worker.cc",
+        "engine.cc", "fd.cc", "fd_store.cc", "ledger.cc", "listener.cc", "mailbox.cc",
+        "parking_lot.cc", "pg_wire.cc", "pipe_pool.cc", "recovery.cc", "rejection.cc", "relay.cc",
+        "session.cc", "session_store.cc", "socket_address.cc", "tcp_account.cc", "worker.cc",
         "worker_sessions.cc"
       ]
     },

@@ -13,6 +13,7 @@
 
 #include "fd.h"
 #include "route.h"
+#include "session_store.h"
 
 namespace pg_gateway {
 
@@ -26,6 +27,10 @@ struct Settings {
 struct NewClient {
   UniqueFd socket;
   bool tcp = true;
+  // Not connected yet; may be invalid. Made before the client was accepted.
+  UniqueFd backend;
+  int backend_family = 0;
+  Kept kept;
 };
 // A listening socket to accept from; owned by the engine, which outlives the workers.
 struct NewListener {
@@ -35,10 +40,12 @@ struct NewListener {
 struct Heartbeat {
   std::int64_t posted_ns = 0;
 };
-struct Stop {};
+struct Stop {
+  bool keep_sessions = false;  // for the next process; else they are cut
+};
 
-using Message = std::variant<NewClient, NewListener, std::shared_ptr<const RouteUpdate>, Settings,
-                             Heartbeat, Stop>;
+using Message = std::variant<NewClient, std::unique_ptr<Survivor>, NewListener,
+                             std::shared_ptr<const RouteUpdate>, Settings, Heartbeat, Stop>;
 
 class Mailbox {
  public:

@@ -84,7 +84,7 @@ Napi::Object server_object(Napi::Env env, const Workers& workers, std::size_t sl
 bool was_used(const Workers& workers, std::size_t slot) {
   for (const auto& worker : workers) {
     const ServerCounters& server = worker->counters().servers[slot];
-    if (server.connects.get() > 0) return true;
+    if (server.connects.get() > 0 || server.sessions.get() > 0) return true;
     for (std::size_t i = 0; i < kConnectFailures.size(); ++i) {
       if (server.connect_failures[static_cast<ConnectFailure>(i)].get() > 0) return true;
     }
@@ -117,6 +117,14 @@ Napi::Object stats_object(Napi::Env env, const Engine& engine) {
   out.Set("ended",
           by_reason<EndReason>(
               env, workers, kEndReasons, [](const Counters& c) -> const auto& { return c.ended; }));
+
+  const SessionStore::Usage usage = engine.kept();
+  Napi::Object kept = Napi::Object::New(env);
+  kept.Set("sessions", static_cast<double>(usage.sessions));
+  kept.Set("segments", static_cast<double>(usage.segments));
+  kept.Set("messages", static_cast<double>(usage.messages));
+  kept.Set("failures", Napi::BigInt::New(env, usage.failures));
+  out.Set("kept", kept);
 
   Napi::Array servers = Napi::Array::New(env);
   for (std::size_t slot = 0; slot < kMaxServers; ++slot) {

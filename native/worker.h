@@ -56,7 +56,9 @@ class Worker {
 
   // `peers` are all the workers, this one among them; all outlive the threads.
   SysError start(const std::vector<std::unique_ptr<Worker>>& peers, FailureSink& failures,
-                 Settings settings);
+                 Settings settings, SessionStore* store = nullptr);
+  // A session of an earlier process is this worker's from now on.
+  void take_up(std::unique_ptr<Survivor> survivor);
   void post(Message message) { mailbox_.post(std::move(message)); }
   // Asks for a heartbeat unless one is still unanswered.
   void ping();
@@ -85,15 +87,21 @@ class Worker {
   void handle(Message& message);
   void expire_deadlines();
   void run_queued();
-  void stop_all();
+  void cut_all();
   // worker.cc: accepting
   void listen_to(const NewListener& listener);
   void accept_some(Listening& listening);
+  void prepare_spare();
   void pause_accepting();
   void resume_accepting();
 
   // worker_sessions.cc: the life of a session
   void open_session(NewClient client);
+  void refuse(std::uint32_t slot);
+  void resume_session(Survivor survivor);
+  void leave_hold(std::uint32_t slot);
+  void leave_store(Session& session);
+  void keep_backend(Session& session);
   void start_connect(std::uint32_t slot);
   void finish_connect(std::uint32_t slot);
   void connect_failed(std::uint32_t slot, int error);
@@ -119,6 +127,12 @@ class Worker {
   SessionTable sessions_;
   std::vector<Listening> listeners_;
   std::optional<Route> route_;
+  bool decided_ = false;  // a route, or that there is none, has been told
+  // The backend socket of the next client, so that nothing but parking comes between
+  // accepting it and connecting.
+  UniqueFd spare_;
+  int spare_family_ = 0;
+  SessionStore* store_ = nullptr;  // null: sessions end with this process
   Settings settings_;
   const std::vector<std::unique_ptr<Worker>>* peers_ = nullptr;
   FailureSink* failures_ = nullptr;
@@ -130,6 +144,7 @@ class Worker {
   std::int64_t resume_accepting_ns_ = 0;  // 0: not paused
   std::int64_t retry_starved_ns_ = 0;     // 0: none
   bool stopping_ = false;
+  bool keep_sessions_ = false;  // at the stop
 
   WorkerCounters counters_;
   std::atomic<std::uint32_t> load_{0};

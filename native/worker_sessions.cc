@@ -54,12 +54,6 @@ std::string answer_for(RejectReason reason, int error) {
   return fatal_error_response("57P03", "no PostgreSQL primary is available", detail);
 }
 
-void set_flag(int fd, int level, int option) {
-  const int on = 1;
-  // Cannot fail on a TCP socket of ours; a failure would cost latency, not data.
-  ::setsockopt(fd, level, option, &on, sizeof on);
-}
-
 }  // namespace
 
 bool Worker::watch(int fd, std::uint32_t slot, Side side) {
@@ -76,14 +70,10 @@ bool Worker::watch(int fd, std::uint32_t slot, Side side) {
 void Worker::open_session(NewClient client) {
   const std::uint32_t slot = sessions_.allocate();
   Session& session = sessions_[slot];
-  session.begin(std::move(client.socket), client.tcp);
-  if (!watch(session.client.get(), slot, Side::kClient)) {
-    counters_.rejected[RejectReason::kResources].add();
-    session.release_sockets();
-    sessions_.free(slot);
-    load_.fetch_sub(1, std::memory_order_relaxed);
-    return;
-  }
+  session.begin(std::move(client.socket), client.tcp, client.kept);
+  session.backend = std::move(client.backend);
+  session.backend_family = static_cast<std::uint16_t>(client.backend_family);
+  if (!watch(session.client.get(), slot, Side::kClient)) return refuse(slot);
   if (route_.has_value()) {
     session.transition(SessionState::kConnecting);
     counters_.active.add();
@@ -93,6 +83,66 @@ void Worker::open_session(NewClient client) {
   }
 }
 
+// The client cannot even be listened to; the session is in kFree.
+void Worker::refuse(std::uint32_t slot) {
+  counters_.rejected[RejectReason::kResources].add();
+  Session& session = sessions_[slot];
+  leave_store(session);
+  session.release_sockets();
+  sessions_.free(slot);
+  load_.fetch_sub(1, std::memory_order_relaxed);
+}
+
+// A session of an earlier process goes on. What its sockets have to say comes as the first
+// edge after they are added to epoll.
+void Worker::resume_session(Survivor survivor) {
+  const std::uint32_t slot = sessions_.allocate();
+  Session& session = sessions_[slot];
+  session.begin(std::move(survivor.client), survivor.tcp, survivor.kept);
+  session.backend = std::move(survivor.backend);
+  session.epoch = survivor.epoch;
+  session.server = survivor.server;
+  ++session.attempt;
+  if (!watch(session.client.get(), slot, Side::kClient)) return refuse(slot);
+  if (survivor.stage == Stage::kWaiting) {
+    session.transition(SessionState::kHeld);
+    if (decided_) leave_hold(slot);
+    return;
+  }
+  const bool watched = watch(session.backend.get(), slot, Side::kBackend);
+  counters_.active.add();
+  if (survivor.stage == Stage::kConnecting) {
+    session.transition(SessionState::kConnecting);
+    session.connect_started_ns = monotonic_ns();
+    if (!watched) return connect_failed(slot, errno);
+    return set_deadline(slot, session.connect_started_ns + settings_.connect_timeout_ns);
+  }
+  session.transition(SessionState::kRelaying);
+  counters_.servers[session.server].sessions.add();
+  session.resume(survivor.ways);
+  if (!watched) return end_session(slot, EndReason::kResources);
+  relay(slot);
+}
+
+// From kHeld: it is decided where the client goes.
+void Worker::leave_hold(std::uint32_t slot) {
+  if (!route_.has_value()) return start_rejection(slot, RejectReason::kNoPrimary, 0);
+  sessions_[slot].transition(SessionState::kConnecting);
+  counters_.active.add();
+  start_connect(slot);
+}
+
+void Worker::leave_store(Session& session) {
+  if (store_ != nullptr) store_->discharge(session.kept);
+}
+
+// From now on the next process would find this connection to the backend.
+void Worker::keep_backend(Session& session) {
+  if (store_ == nullptr) return;
+  store_->update(session.kept, session.client.get(), session.tcp_client(),
+                 {session.backend.get(), session.epoch, session.server});
+}
+
 // Connects to the current route; the session is in kConnecting and there is a route.
 void Worker::start_connect(std::uint32_t slot) {
   Session& session = sessions_[slot];
@@ -100,12 +150,15 @@ void Worker::start_connect(std::uint32_t slot) {
   session.server = route_->server;
   ++session.attempt;
   session.connect_started_ns = monotonic_ns();
-  session.backend.reset(
-      ::socket(route_->address.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-  if (!session.backend.valid()) return connect_failed(slot, errno);
+  const int family = route_->address.family();
+  const bool is_new = !session.backend.valid() || session.backend_family != family;
+  if (is_new) {
+    session.backend = make_backend_socket(family, settings_.tcp_keepalive);
+    if (!session.backend.valid()) return connect_failed(slot, errno);
+    session.backend_family = static_cast<std::uint16_t>(family);
+  }
+  if (is_new || session.kept.epoch != session.epoch) keep_backend(session);
   const int fd = session.backend.get();
-  set_flag(fd, IPPROTO_TCP, TCP_NODELAY);
-  if (settings_.tcp_keepalive) set_flag(fd, SOL_SOCKET, SO_KEEPALIVE);
   if (::connect(fd, route_->address.get(), route_->address.length) != 0 && errno != EINPROGRESS) {
     return connect_failed(slot, errno);
   }
@@ -144,13 +197,12 @@ void Worker::connect_failed(std::uint32_t slot, int error) {
 // `error`: the errno that prevented the connection, if there was one.
 void Worker::start_rejection(std::uint32_t slot, RejectReason reason, int error) {
   Session& session = sessions_[slot];
-  if (session.state() == SessionState::kConnecting) {
-    if (session.backend.valid()) {
-      ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, session.backend.get(), nullptr);
-      session.release_backend();
-    }
-    counters_.active.sub();
+  leave_store(session);
+  if (session.backend.valid()) {
+    ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, session.backend.get(), nullptr);
+    session.release_backend();
   }
+  if (session.state() == SessionState::kConnecting) counters_.active.sub();
   session.transition(SessionState::kRejecting);
   session.reject_reason = reason;
   session.rejection = std::make_unique<Rejection>(answer_for(reason, error));
@@ -188,6 +240,10 @@ void Worker::count_rejection(Session& session) {
 void Worker::session_event(std::uint32_t slot, Side side, std::uint32_t events) {
   Session& session = sessions_[slot];
   switch (session.state()) {
+    case SessionState::kHeld:
+      session.note_events(side, events);
+      if ((events & EPOLLERR) != 0) end_session(slot, EndReason::kClientReset);
+      break;
     case SessionState::kConnecting:
       if (side == Side::kClient) {
         // A hang-up without an error is an AF_UNIX client's that has said all it had to say (a
@@ -267,6 +323,7 @@ void Worker::deadline_passed(std::uint32_t slot) {
       }
       break;
     case SessionState::kFree:
+    case SessionState::kHeld:
     case SessionState::kClosing:
       break;
   }
@@ -285,6 +342,7 @@ void Worker::cut(std::uint32_t slot, CutReason reason) {
       counters_.cut[reason].add();
       close_session(slot);
       break;
+    case SessionState::kHeld:
     case SessionState::kRejecting:
       close_session(slot);
       break;
@@ -316,6 +374,7 @@ void Worker::close_session(std::uint32_t slot) {
 void Worker::reap() {
   for (const std::uint32_t slot : closing_) {
     Session& session = sessions_[slot];
+    leave_store(session);
     for (const UniqueFd* socket : {&session.client, &session.backend}) {
       if (socket->valid()) ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, socket->get(), nullptr);
     }
@@ -330,8 +389,14 @@ void Worker::reap() {
 
 void Worker::apply(const RouteUpdate& update) {
   route_ = update.route;
+  decided_ = true;
+  prepare_spare();
   for (std::uint32_t slot = 0; slot < sessions_.slots(); ++slot) {
     Session& session = sessions_[slot];
+    if (session.state() == SessionState::kHeld) {
+      leave_hold(slot);
+      continue;
+    }
     if (session.epoch >= update.cut_below_epoch) continue;
     if (session.state() == SessionState::kRelaying) {
       cut(slot, update.cut_reason);
