@@ -7,8 +7,8 @@
 import { bindHost } from './bind-host.js';
 import { ConfigError, diffConfig } from './config.js';
 import type { Config, LoadedConfig } from './config.js';
-import { openDataPlane } from './dataplane.js';
-import type { BackendFailure, DataPlane } from './dataplane.js';
+import { MAX_EPOCH, openDataPlane } from './dataplane.js';
+import type { BackendFailure, DataPlane, Recovery } from './dataplane.js';
 import type { ProvenPrimary, Verdict } from './election.js';
 import { startHttp } from './http.js';
 import type { HttpListener, Readiness } from './http.js';
@@ -17,6 +17,7 @@ import type { Logger } from './log.js';
 import { Metrics } from './metrics.js';
 import type { CandidateView } from './metrics.js';
 import { Monitor } from './monitor.js';
+import { decodeNote, RestartNoteKeeper } from './restart-note.js';
 import { ServerSlots } from './server-slots.js';
 import { logVerdict, statusText } from './story.js';
 import type { InheritedSockets, Notifier } from './systemd.js';
@@ -28,6 +29,8 @@ export interface DaemonOptions {
   /** Reads the configuration anew. Throws ConfigError. */
   readonly reload: () => LoadedConfig;
   readonly inherited: InheritedSockets;
+  /** The service manager, in whose store sessions outlive this process. */
+  readonly notifySocket?: string;
   readonly notifier: Notifier;
   readonly logger: Logger;
   /** Of the product. */
@@ -59,8 +62,9 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
 export class Daemon {
   readonly #options: DaemonOptions;
   readonly #logger: Logger;
-  readonly #slots = new ServerSlots();
+  readonly #slots: ServerSlots;
   readonly #dataPlane: DataPlane;
+  readonly #note: RestartNoteKeeper;
   readonly #monitor: Monitor;
   readonly #metrics: Metrics;
   readonly #watchdog: Watchdog;
@@ -74,7 +78,7 @@ export class Daemon {
   #stopped: Promise<boolean> | undefined;
 
   constructor(options: DaemonOptions) {
-    const { config, logger, notifier, version } = options;
+    const { config, logger, notifier, version, notifySocket, inherited } = options;
     this.#options = options;
     this.#logger = logger;
     this.#config = config;
@@ -82,21 +86,29 @@ export class Daemon {
       workers: config.workers,
       connectTimeoutMs: config.probe.connectTimeoutMs,
       tcpKeepalive: config.tcpKeepalive,
+      keeping: { ...(notifySocket === undefined ? {} : { notifySocket }), stored: inherited.stored },
       onBackendFailure: (failure) => {
         this.#backendFailed(failure);
       },
     });
-    this.#assignSlots();
+    this.#note = this.#takeUp(this.#dataPlane.recovery);
+    this.#slots = new ServerSlots(this.#note.slots);
+    this.#epoch = this.#note.load().epoch;
+    this.#lastPrimary = this.#note.load().primary ?? undefined;
+    // The workers may not have counted yet what they took up: no slot is given to another server.
+    this.#assignSlots(this.#dataPlane.recovery.recovered > 0);
     this.#metrics = new Metrics({
       stats: () => this.#dataPlane.stats(),
       candidates: () => this.#candidateViews(),
       epoch: () => this.#epoch,
       version,
     });
+    this.#metrics.recovery(this.#dataPlane.recovery);
     this.#monitor = new Monitor({
       candidates: config.candidates,
       probe: config.probe,
       logger,
+      store: this.#note,
       onVerdict: (verdict) => {
         this.#decided(verdict);
       },
@@ -160,10 +172,42 @@ export class Daemon {
     const { active } = this.#dataPlane.stats();
     const ended = this.#dataPlane.close(WORKERS_STOP_MS);
     if (!ended) this.#logger.err('a worker thread did not end in time');
-    await Promise.all([this.#monitor.close(), this.#http?.close()]);
+    const { kept } = this.#dataPlane.recovery;
+    const closed = Promise.all([this.#monitor.close(), this.#http?.close()]);
+    // The next process takes the sessions up when this one has ended: they wait for nothing else.
+    if (!kept) await closed;
     this.#options.notifier.close();
-    this.#logger.notice('stopped', { sessions_closed: active });
+    this.#logger.notice('stopped', kept ? { sessions_kept: active } : { sessions_closed: active });
     return ended;
+  }
+
+  /** Says what became of the sessions of an earlier process, and what is known of them. */
+  #takeUp(recovery: Recovery): RestartNoteKeeper {
+    const { kept, recovered, notWhole, missing, bytesInPipes, ms, problem, note: text } = recovery;
+    const found = text === undefined ? undefined : decodeNote(text);
+    if (text !== undefined && found === undefined) {
+      // Nobody can say where they belong: they must not go on.
+      this.#dataPlane.setRoute(null, { belowEpoch: MAX_EPOCH, reason: 'superseded' });
+      this.#logger.warning('sessions of an earlier process were ended: what it left of them was not understood', {
+        sessions: recovered,
+      });
+    } else if (recovered + notWhole + missing > 0) {
+      const log = notWhole + missing > 0 ? this.#logger.warning : this.#logger.notice;
+      log('sessions of an earlier process taken up', {
+        recovered,
+        not_whole: notWhole,
+        missing,
+        bytes_in_pipes: bytesInPipes,
+        ms: ms.toFixed(1),
+      });
+    }
+    if (problem !== undefined) {
+      const what = kept ? 'sessions of an earlier process were ended' : 'sessions will end with this process';
+      this.#logger.warning(what, { reason: problem });
+    }
+    return new RestartNoteKeeper(found, (note) => {
+      this.#dataPlane.writeNote(note);
+    });
   }
 
   async #openListeners(): Promise<void> {
@@ -240,10 +284,11 @@ export class Daemon {
     if (failure.epoch === this.#epoch) this.#monitor.triggerRound('a backend connection failed');
   }
 
-  #assignSlots(): void {
+  #assignSlots(allInUse = false): void {
     const sessions = new Map(this.#dataPlane.stats().servers.map(({ server, sessions }) => [server, sessions]));
     const names = this.#config.candidates.map(({ name }) => name);
-    this.#slots.assign(names, (slot) => (sessions.get(slot) ?? 0) > 0);
+    this.#slots.assign(names, (slot) => allInUse || (sessions.get(slot) ?? 0) > 0);
+    this.#note.saveSlots(this.#slots.entries());
   }
 
   #candidateViews(): readonly CandidateView[] {

@@ -54,8 +54,17 @@ async function run(command: RunCommand, config: LoadedConfig, logger: Logger): P
     reload();
   });
   const inherited = inheritedSockets(process.env, process.pid);
+  const notifySocket = process.env['NOTIFY_SOCKET'];
   const notifier = await createNotifier(logger);
-  const started = startDaemon({ config, reload: load, inherited, notifier, logger, version: version() });
+  const started = startDaemon({
+    config,
+    reload: load,
+    inherited,
+    ...(notifySocket === undefined ? {} : { notifySocket }),
+    notifier,
+    logger,
+    version: version(),
+  });
   const first = await Promise.race([started, stopSignal]);
   if (typeof first === 'string') {
     logger.notice('stopping before the start was over', { signal: first });
