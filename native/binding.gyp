@@ -26,8 +26,8 @@
       "cflags_cc": ["-fno-exceptions", "-fno-rtti", "-Wpedantic", "-Wshadow", "-Wconversion"],
       "sources": [
         "engine.cc", "fd.cc", "listener.cc", "mailbox.cc", "pg_wire.cc", "pipe_pool.cc",
-        "rejection.cc", "relay.cc", "session.cc", "socket_address.cc", "worker.cc",
-        "worker_sessions.cc"
+        "rejection.cc", "relay.cc", "session.cc", "session_log.cc", "socket_address.cc",
+        "worker.cc", "worker_sessions.cc"
       ]
     },
     {
@@ -35,7 +35,7 @@
       "dependencies": [
         "dataplane_core", "<!(node -p \"require('node-addon-api').targets\"):node_addon_api_except"
       ],
-      "sources": ["binding.cc", "engine_wrap.cc", "stats_object.cc"],
+      "sources": ["binding.cc", "engine_wrap.cc", "session_events_object.cc", "stats_object.cc"],
       "defines": ["NAPI_VERSION=<(NAPI_VERSION)"],
       "cflags_cc!": ["-fno-exceptions", "-fno-rtti"]
     }

@@ -59,7 +59,7 @@ void Engine::configure(const Settings& settings) {
   for (const Listener& listener : listeners_) {
     if (listener.tcp) set_listener_keepalive(listener.fd.get(), settings.tcp_keepalive);
   }
-  for (const std::unique_ptr<Worker>& worker : workers_) worker->post(settings);
+  for (const std::unique_ptr<Worker>& worker : workers_) worker->configure(settings);
 }
 
 void Engine::ping() {
@@ -82,6 +82,12 @@ bool Engine::take_failure(BackendFailure& failure) {
   return std::exchange(failure_pending_, false);
 }
 
+SessionEvents Engine::take_session_events() {
+  SessionEvents events = std::exchange(last_session_events_, {});
+  for (const std::unique_ptr<Worker>& worker : workers_) worker->session_log().take(events);
+  return events;
+}
+
 bool Engine::stop(std::int64_t timeout_ns) {
   for (const std::unique_ptr<Worker>& worker : workers_) worker->post(Stop{});
   const std::int64_t deadline = timeout_ns == 0 ? 0 : monotonic_ns() + timeout_ns;
@@ -90,6 +96,7 @@ bool Engine::stop(std::int64_t timeout_ns) {
     if (!worker->join(deadline)) all_ended = false;
   }
   if (!all_ended) return false;
+  last_session_events_ = take_session_events();
   workers_.clear();
   listeners_.clear();
   return true;

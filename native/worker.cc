@@ -34,6 +34,8 @@ SysError Worker::start(const std::vector<std::unique_ptr<Worker>>& peers, Failur
   peers_ = &peers;
   failures_ = &failures;
   settings_ = settings;
+  if (settings.log_sessions) session_log_.prepare();
+  session_log_.record(settings.log_sessions);
   if (SysError error = mailbox_.open()) return error;
   Result<UniqueFd> epoll = make_epoll();
   if (!epoll.ok()) return epoll.error();
@@ -79,6 +81,11 @@ bool Worker::join(std::int64_t deadline_ns) {
   if (error != 0) return false;
   started_ = false;
   return true;
+}
+
+void Worker::configure(const Settings& settings) {
+  if (settings.log_sessions) session_log_.prepare();
+  post(settings);
 }
 
 void Worker::ping() {
@@ -154,6 +161,7 @@ void Worker::handle(Message& message) {
     listen_to(*listener);
   } else if (auto* settings = std::get_if<Settings>(&message)) {
     settings_ = *settings;
+    session_log_.record(settings_.log_sessions);
   } else if (auto* heartbeat = std::get_if<Heartbeat>(&message)) {
     counters_.loop_lag_ns.set(static_cast<std::uint64_t>(monotonic_ns() - heartbeat->posted_ns));
     counters_.beats.add();

@@ -24,6 +24,7 @@
 #include "mailbox.h"
 #include "pipe_pool.h"
 #include "route.h"
+#include "session_log.h"
 #include "session_table.h"
 
 struct epoll_event;
@@ -58,6 +59,8 @@ class Worker {
   SysError start(const std::vector<std::unique_ptr<Worker>>& peers, FailureSink& failures,
                  Settings settings);
   void post(Message message) { mailbox_.post(std::move(message)); }
+  // For what happens from now on. The owner's thread.
+  void configure(const Settings& settings);
   // Asks for a heartbeat unless one is still unanswered.
   void ping();
   // Waits for the thread after a Stop; false if it has not ended by the deadline (0:
@@ -65,6 +68,8 @@ class Worker {
   bool join(std::int64_t deadline_ns);
 
   const WorkerCounters& counters() const { return counters_; }
+  // For SessionLog::take().
+  SessionLog& session_log() { return session_log_; }
   // Sessions that are or will be this worker's; what "least loaded" compares.
   std::uint32_t load() const { return load_.load(std::memory_order_relaxed); }
   // How late the worker's loop is: the unanswered heartbeat's age, or what the last
@@ -99,7 +104,7 @@ class Worker {
   void connect_failed(std::uint32_t slot, int error);
   void start_rejection(std::uint32_t slot, RejectReason reason, int error);
   void advance_rejection(std::uint32_t slot);
-  void count_rejection(Session& session);
+  void count_rejection(std::uint32_t slot);
   void relay(std::uint32_t slot);
   void cut(std::uint32_t slot, CutReason reason);
   void end_session(std::uint32_t slot, EndReason reason);
@@ -132,6 +137,7 @@ class Worker {
   bool stopping_ = false;
 
   WorkerCounters counters_;
+  SessionLog session_log_;
   std::atomic<std::uint32_t> load_{0};
   std::atomic<std::int64_t> ping_posted_ns_{0};  // 0: none unanswered
   pthread_t thread_{};

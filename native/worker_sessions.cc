@@ -77,8 +77,10 @@ void Worker::open_session(NewClient client) {
   const std::uint32_t slot = sessions_.allocate();
   Session& session = sessions_[slot];
   session.begin(std::move(client.socket), client.tcp);
+  session_log_.came(slot, session);
   if (!watch(session.client.get(), slot, Side::kClient)) {
     counters_.rejected[RejectReason::kResources].add();
+    session_log_.turned_away(slot, session, RejectReason::kResources);
     session.release_sockets();
     sessions_.free(slot);
     load_.fetch_sub(1, std::memory_order_relaxed);
@@ -129,6 +131,7 @@ void Worker::finish_connect(std::uint32_t slot) {
   ServerCounters& server = counters_.servers[session.server];
   server.connected(monotonic_ns() - session.connect_started_ns);
   server.sessions.add();
+  session_log_.opened(slot, session);
 }
 
 void Worker::connect_failed(std::uint32_t slot, int error) {
@@ -167,7 +170,7 @@ void Worker::advance_rejection(std::uint32_t slot) {
       break;
     case RejectProgress::kAnswered:
       if (had_answered) break;
-      count_rejection(session);
+      count_rejection(slot);
       set_deadline(slot, monotonic_ns() + kLingerTimeoutNs);
       break;
     case RejectProgress::kMalformed:
@@ -179,10 +182,13 @@ void Worker::advance_rejection(std::uint32_t slot) {
 
 // Once for each client: under the reason it was turned away for, or as one that never
 // got as far as asking.
-void Worker::count_rejection(Session& session) {
+void Worker::count_rejection(std::uint32_t slot) {
+  Session& session = sessions_[slot];
   if (std::exchange(session.reject_counted, true)) return;
-  counters_.rejected[session.rejection->heard() ? session.reject_reason : RejectReason::kStartup]
-      .add();
+  const RejectReason reason =
+      session.rejection->heard() ? session.reject_reason : RejectReason::kStartup;
+  counters_.rejected[reason].add();
+  session_log_.turned_away(slot, session, reason);
 }
 
 void Worker::session_event(std::uint32_t slot, Side side, std::uint32_t events) {
@@ -283,6 +289,7 @@ void Worker::cut(std::uint32_t slot, CutReason reason) {
     case SessionState::kRelaying:
     case SessionState::kConnecting:
       counters_.cut[reason].add();
+      session_log_.cut(slot, session, reason);
       close_session(slot);
       break;
     case SessionState::kRejecting:
@@ -297,6 +304,7 @@ void Worker::cut(std::uint32_t slot, CutReason reason) {
 // Closes a session that one of its sides has ended.
 void Worker::end_session(std::uint32_t slot, EndReason reason) {
   counters_.ended[reason].add();
+  session_log_.ended(slot, sessions_[slot], reason);
   if (reason == EndReason::kBackendReset) report(sessions_[slot], ECONNRESET);
   close_session(slot);
 }
@@ -307,7 +315,7 @@ void Worker::close_session(std::uint32_t slot) {
   if (session.state() == SessionState::kRelaying || session.state() == SessionState::kConnecting) {
     counters_.active.sub();
   }
-  if (session.state() == SessionState::kRejecting) count_rejection(session);
+  if (session.state() == SessionState::kRejecting) count_rejection(slot);
   session.deadline_ns = 0;
   session.transition(SessionState::kClosing);
   closing_.push_back(slot);

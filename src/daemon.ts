@@ -8,7 +8,7 @@ import { bindHost } from './bind-host.js';
 import { ConfigError, diffConfig } from './config.js';
 import type { Config, LoadedConfig } from './config.js';
 import { openDataPlane } from './dataplane.js';
-import type { BackendFailure, DataPlane } from './dataplane.js';
+import type { BackendFailure, DataPlane, DataPlaneSettings } from './dataplane.js';
 import type { ProvenPrimary, Verdict } from './election.js';
 import { startHttp } from './http.js';
 import type { HttpListener, Readiness } from './http.js';
@@ -18,6 +18,7 @@ import { Metrics } from './metrics.js';
 import type { CandidateView } from './metrics.js';
 import { Monitor } from './monitor.js';
 import { ServerSlots } from './server-slots.js';
+import { SessionLog } from './session-log.js';
 import { logVerdict, statusText } from './story.js';
 import type { InheritedSockets, Notifier } from './systemd.js';
 import { systemTimers } from './timers.js';
@@ -56,11 +57,16 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   return daemon;
 }
 
+function dataPlaneSettings({ probe, tcpKeepalive, logLevel }: Config): DataPlaneSettings {
+  return { connectTimeoutMs: probe.connectTimeoutMs, tcpKeepalive, logSessions: logLevel === 'debug' };
+}
+
 export class Daemon {
   readonly #options: DaemonOptions;
   readonly #logger: Logger;
   readonly #slots = new ServerSlots();
   readonly #dataPlane: DataPlane;
+  readonly #sessionLog: SessionLog;
   readonly #monitor: Monitor;
   readonly #metrics: Metrics;
   readonly #watchdog: Watchdog;
@@ -80,12 +86,18 @@ export class Daemon {
     this.#config = config;
     this.#dataPlane = openDataPlane({
       workers: config.workers,
-      connectTimeoutMs: config.probe.connectTimeoutMs,
-      tcpKeepalive: config.tcpKeepalive,
+      ...dataPlaneSettings(config),
       onBackendFailure: (failure) => {
         this.#backendFailed(failure);
       },
     });
+    this.#sessionLog = new SessionLog({
+      logger,
+      take: () => this.#dataPlane.takeSessionEvents(),
+      serverName: (slot) => this.#slots.nameOf(slot),
+      timers: systemTimers,
+    });
+    this.#sessionLog.enable(config.logLevel === 'debug');
     this.#assignSlots();
     this.#metrics = new Metrics({
       stats: () => this.#dataPlane.stats(),
@@ -159,6 +171,7 @@ export class Daemon {
     this.#watchdog.close();
     const { active } = this.#dataPlane.stats();
     const ended = this.#dataPlane.close(WORKERS_STOP_MS);
+    this.#sessionLog.close();
     if (!ended) this.#logger.err('a worker thread did not end in time');
     await Promise.all([this.#monitor.close(), this.#http?.close()]);
     this.#options.notifier.close();
@@ -193,12 +206,11 @@ export class Daemon {
   #apply(next: LoadedConfig): void {
     const { live, fixed, applied } = diffConfig(this.#config, next);
     this.#config = applied;
+    this.#sessionLog.drain(); // while its names and the level are those of the sessions
     this.#logger.setLevel(applied.logLevel);
     this.#assignSlots();
-    this.#dataPlane.configure({
-      connectTimeoutMs: applied.probe.connectTimeoutMs,
-      tcpKeepalive: applied.tcpKeepalive,
-    });
+    this.#dataPlane.configure(dataPlaneSettings(applied));
+    this.#sessionLog.enable(applied.logLevel === 'debug');
     this.#monitor.reconfigure(applied.candidates, applied.probe);
     if (fixed.length > 0) {
       this.#logger.warning('these settings change only by a restart', { keys: fixed.join(' ') });

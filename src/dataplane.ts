@@ -10,6 +10,7 @@ import { getSystemErrorName } from 'node:util';
 
 import type { CutReason, DataPlaneStats } from './dataplane-stats.js';
 import { GatewayError } from './errors.js';
+import type { SessionEvents } from './session-log.js';
 
 /** Where new sessions go. */
 export interface Route {
@@ -42,6 +43,8 @@ export interface DataPlaneSettings {
   readonly connectTimeoutMs: number;
   /** SO_KEEPALIVE on both sockets of a session. */
   readonly tcpKeepalive: boolean;
+  /** Record each session that comes and goes, for takeSessionEvents(). */
+  readonly logSessions: boolean;
 }
 
 export interface DataPlaneOptions extends DataPlaneSettings {
@@ -56,6 +59,7 @@ export const MAX_SERVERS = 128;
 const MAX_WORKERS = 64;
 const MAX_EPOCH = 2 ** 32 - 1;
 const MAX_TIMEOUT_MS = 600_000;
+const NO_EVENTS: SessionEvents = { events: [], lost: 0 };
 
 /** The order of `enum class CutReason` in native/counters.h. */
 const CUT_REASON_NUMBERS: Readonly<Record<Cut['reason'], number>> = { demoted: 0, superseded: 1 };
@@ -68,7 +72,8 @@ interface NativeEngine {
   configure(settings: DataPlaneSettings): void;
   ping(): void;
   stats(): DataPlaneStats;
-  stop(timeoutMs: number): boolean;
+  takeSessionEvents(): SessionEvents;
+  stop(timeoutMs: number): { readonly ended: boolean; readonly sessionEvents: SessionEvents };
 }
 
 interface NativeModule {
@@ -86,9 +91,9 @@ export function openDataPlane(options: DataPlaneOptions): DataPlane {
   requireInteger('workers', options.workers, 1, MAX_WORKERS);
   checkSettings(options);
   const { Engine } = loadAddon();
-  const { workers, connectTimeoutMs, tcpKeepalive, onBackendFailure } = options;
+  const { workers, onBackendFailure } = options;
   try {
-    return new DataPlane(new Engine({ workers, connectTimeoutMs, tcpKeepalive }, onBackendFailure));
+    return new DataPlane(new Engine({ workers, ...settingsOf(options) }, onBackendFailure));
   } catch (error) {
     throw new GatewayError('DATAPLANE_START', `cannot start ${workers.toString()} workers: ${words(error)}`, {
       cause: error,
@@ -99,6 +104,7 @@ export function openDataPlane(options: DataPlaneOptions): DataPlane {
 export class DataPlane {
   readonly #engine: NativeEngine;
   #finalStats: DataPlaneStats | undefined;
+  #finalEvents: SessionEvents = NO_EVENTS;
 
   constructor(engine: NativeEngine) {
     this.#engine = engine;
@@ -150,10 +156,10 @@ export class DataPlane {
     this.#engine.updateRoute(route, cut?.belowEpoch ?? 0, CUT_REASON_NUMBERS[cut?.reason ?? 'superseded']);
   }
 
-  /** For connections made from now on. */
+  /** For connections made and sessions ended from now on. */
   configure(settings: DataPlaneSettings): void {
     checkSettings(settings);
-    this.#engine.configure({ connectTimeoutMs: settings.connectTimeoutMs, tcpKeepalive: settings.tcpKeepalive });
+    this.#engine.configure(settingsOf(settings));
   }
 
   /** Asks every worker for a heartbeat: its count is `beat` in the stats. */
@@ -165,6 +171,14 @@ export class DataPlane {
     return this.#finalStats ?? this.#engine.stats();
   }
 
+  /** What was recorded since the last call, while `logSessions`; after close() what was left. */
+  takeSessionEvents(): SessionEvents {
+    if (this.#finalStats === undefined) return this.#engine.takeSessionEvents();
+    const events = this.#finalEvents;
+    this.#finalEvents = NO_EVENTS;
+    return events;
+  }
+
   /**
    * Ends all sessions and threads. Blocks for at most `timeoutMs`; false if a thread had not ended by then (the
    * process must exit). Idempotent.
@@ -173,7 +187,9 @@ export class DataPlane {
     if (this.#finalStats !== undefined) return true;
     requireInteger('timeoutMs', timeoutMs, 1, MAX_TIMEOUT_MS);
     this.#finalStats = this.#engine.stats();
-    return this.#engine.stop(timeoutMs);
+    const { ended, sessionEvents } = this.#engine.stop(timeoutMs);
+    this.#finalEvents = sessionEvents;
+    return ended;
   }
 }
 
@@ -190,6 +206,11 @@ function loadAddon(): NativeModule {
       },
     );
   }
+}
+
+/** The settings alone, whatever else the object has. */
+function settingsOf({ connectTimeoutMs, tcpKeepalive, logSessions }: DataPlaneSettings): DataPlaneSettings {
+  return { connectTimeoutMs, tcpKeepalive, logSessions };
 }
 
 function checkSettings(settings: DataPlaneSettings): void {
