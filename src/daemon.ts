@@ -73,6 +73,7 @@ export class Daemon {
   readonly #failureLimit = new RateLimit(FAILURE_LOG_EVERY_MS);
   #config: Config;
   #http: HttpListener | undefined;
+  #warnings: readonly string[] = [];
   #verdict: Verdict | undefined;
   #lastPrimary: ProvenPrimary | undefined;
   #epoch = 0;
@@ -130,6 +131,7 @@ export class Daemon {
   }
 
   async start(): Promise<void> {
+    this.#warn(this.#options.config);
     await this.#openListeners();
     this.#watchdog.start();
     this.#monitor.start();
@@ -205,6 +207,7 @@ export class Daemon {
 
   #apply(next: LoadedConfig): void {
     const { live, fixed, applied } = diffConfig(this.#config, next);
+    this.#warn(next);
     this.#config = applied;
     this.#sessionLog.drain(); // while its names and the level are those of the sessions
     this.#logger.setLevel(applied.logLevel);
@@ -216,6 +219,12 @@ export class Daemon {
       this.#logger.warning('these settings change only by a restart', { keys: fixed.join(' ') });
     }
     this.#logger.notice('configuration reloaded', { changed: live.join(' ') || 'nothing' });
+  }
+
+  /** What the log does not have yet. */
+  #warn({ warnings }: LoadedConfig): void {
+    for (const warning of warnings) if (!this.#warnings.includes(warning)) this.#logger.warning(warning);
+    this.#warnings = warnings;
   }
 
   #decided(verdict: Verdict): void {

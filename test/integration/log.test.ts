@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT
 // What the log says of single sessions, at which level what is said, and what is never said.
 
+import { chmod } from 'node:fs/promises';
+import { dirname } from 'node:path';
+
 import { Gateway } from '../helpers/gateway.js';
 import { PgSession } from '../helpers/pg-session.js';
 import { createCluster } from '../helpers/postgres.js';
@@ -122,6 +125,29 @@ test('clients cannot fill the log at info: those who are turned away are told at
       return samples.get('pg_gateway_clients_rejected_total', { reason: 'startup' }) >= 200;
     });
     assert.ok(gateway.lines.length - before < 10, gateway.log);
+  } finally {
+    await gateway.close();
+  }
+});
+
+test('a password in a file that all may read earns one warning, and only when it is news', async () => {
+  const gateway = await Gateway.start({ config: `${toml('info')}[probe]\npassword = "${SECRET}"\n` });
+  const warnings = (): readonly string[] =>
+    gateway.lines.filter(({ level }) => level === 'warning').map(({ message }) => message);
+  try {
+    assert.equal(warnings(), []); // its folder lets nobody else in
+    await chmod(dirname(gateway.configFile), 0o755);
+    for (const reloads of [1, 2]) {
+      gateway.kill('SIGHUP');
+      await gateway.metric(RELOADS, { result: 'ok' }, (value) => value === reloads);
+    }
+    const [warning = ''] = warnings();
+    assert.ok(
+      warning.startsWith(`${gateway.configFile}: the password of the probes can be read by every user`),
+      warning,
+    );
+    assert.is(warnings().length, 1);
+    assert.is((await gateway.stop()).status, 0);
   } finally {
     await gateway.close();
   }
