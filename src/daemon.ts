@@ -17,6 +17,7 @@ import type { Logger } from './log.js';
 import { Metrics } from './metrics.js';
 import type { CandidateView } from './metrics.js';
 import { Monitor } from './monitor.js';
+import { ResourceLog } from './resource-log.js';
 import { ServerSlots } from './server-slots.js';
 import { SessionLog } from './session-log.js';
 import { logVerdict, statusText } from './story.js';
@@ -67,6 +68,7 @@ export class Daemon {
   readonly #slots = new ServerSlots();
   readonly #dataPlane: DataPlane;
   readonly #sessionLog: SessionLog;
+  readonly #resourceLog: ResourceLog;
   readonly #monitor: Monitor;
   readonly #metrics: Metrics;
   readonly #watchdog: Watchdog;
@@ -92,6 +94,7 @@ export class Daemon {
         this.#backendFailed(failure);
       },
     });
+    this.#resourceLog = new ResourceLog(logger, systemTimers);
     this.#sessionLog = new SessionLog({
       logger,
       take: () => this.#dataPlane.takeSessionEvents(),
@@ -290,6 +293,7 @@ export class Daemon {
 
   #tick(): void {
     this.#dataPlane.ping();
+    this.#resourceLog.observe(this.#dataPlane.stats());
     this.#options.notifier.status(this.#status());
     this.#cancelStatus = systemTimers.after(STATUS_EVERY_MS, () => {
       this.#tick();

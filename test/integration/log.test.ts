@@ -5,9 +5,11 @@ import { chmod } from 'node:fs/promises';
 import { dirname } from 'node:path';
 
 import { Gateway } from '../helpers/gateway.js';
+import { succeed } from '../helpers/child.js';
 import { PgSession } from '../helpers/pg-session.js';
 import { createCluster } from '../helpers/postgres.js';
 import type { Cluster } from '../helpers/postgres.js';
+import { descriptorsOf } from '../helpers/processes.js';
 import { clientProgram, query } from '../helpers/psql.js';
 import { RawClient } from '../helpers/raw-client.js';
 import { assert, suite } from '../helpers/suite.js';
@@ -126,6 +128,25 @@ test('clients cannot fill the log at info: those who are turned away are told at
     });
     assert.ok(gateway.lines.length - before < 10, gateway.log);
   } finally {
+    await gateway.close();
+  }
+});
+
+test('running out of descriptors is one warning that says what to raise', async () => {
+  const gateway = await Gateway.start({ config: toml('info') });
+  const clients: RawClient[] = [];
+  try {
+    const limit = descriptorsOf(gateway.pid).length + 8;
+    await succeed(['prlimit', '--pid', String(gateway.pid), `--nofile=${limit}`]);
+    for (let number = 0; number < 40; number += 1) clients.push(await RawClient.connect(gateway.clients));
+    const line = await gateway.logged('descriptors or memory have run out: new clients wait or are turned away');
+    assert.is(line.level, 'warning');
+    assert.match(line.fields.get('hint') ?? '', 'LimitNOFILE');
+    for (const client of clients) client.close();
+    assert.is((await gateway.stop()).status, 0);
+    assert.is(gateway.lines.filter(({ message }) => message === line.message).length, 1);
+  } finally {
+    for (const client of clients) client.close();
     await gateway.close();
   }
 });
