@@ -80,7 +80,7 @@ void Engine::configure(const Settings& settings) {
   for (const Listener& listener : listeners_) {
     if (listener.tcp) set_listener_keepalive(listener.fd.get(), settings.tcp_keepalive);
   }
-  for (const std::unique_ptr<Worker>& worker : workers_) worker->post(settings);
+  for (const std::unique_ptr<Worker>& worker : workers_) worker->configure(settings);
 }
 
 void Engine::ping() {
@@ -103,6 +103,12 @@ bool Engine::take_failure(BackendFailure& failure) {
   return std::exchange(failure_pending_, false);
 }
 
+SessionEvents Engine::take_session_events() {
+  SessionEvents events = std::exchange(last_session_events_, {});
+  for (const std::unique_ptr<Worker>& worker : workers_) worker->session_log().take(events);
+  return events;
+}
+
 bool Engine::stop(std::int64_t timeout_ns, bool keep_sessions) {
   keep_sessions = keep_sessions && store_ != nullptr;
   for (const std::unique_ptr<Worker>& worker : workers_) worker->post(Stop{keep_sessions});
@@ -112,6 +118,7 @@ bool Engine::stop(std::int64_t timeout_ns, bool keep_sessions) {
     if (!worker->join(deadline)) all_ended = false;
   }
   if (!all_ended) return false;
+  last_session_events_ = take_session_events();
   // What closes from here on closes in this process only.
   if (keep_sessions) store_->freeze();
   workers_.clear();

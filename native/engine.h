@@ -67,6 +67,10 @@ class Engine final : private FailureSink {
   // The newest failure since the last call. False: none.
   bool take_failure(BackendFailure& failure);
 
+  // What the workers recorded since the last call (Settings::log_sessions), each one's in its
+  // order; after stop() the rest.
+  SessionEvents take_session_events();
+
   const std::vector<std::unique_ptr<Worker>>& workers() const { return workers_; }
 
   // Ends all threads, and all sessions unless they are left for the next process.
@@ -85,6 +89,7 @@ class Engine final : private FailureSink {
   RecoveryReport recovery_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::vector<Listener> listeners_;
+  SessionEvents last_session_events_;  // of the workers that were
   Settings settings_;
   bool accepting_ = true;
 

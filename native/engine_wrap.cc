@@ -5,6 +5,7 @@
 #include <cstring>
 #include <string>
 
+#include "session_events_object.h"
 #include "stats_object.h"
 
 namespace pg_gateway {
@@ -29,6 +30,7 @@ Settings settings_of(const Napi::Object& options) {
   settings.connect_timeout_ns =
       static_cast<std::int64_t>(number(options, "connectTimeoutMs")) * kNsPerMs;
   settings.tcp_keepalive = options.Get("tcpKeepalive").As<Napi::Boolean>().Value();
+  settings.log_sessions = options.Get("logSessions").As<Napi::Boolean>().Value();
   return settings;
 }
 
@@ -72,6 +74,7 @@ void EngineWrap::define(Napi::Env env, Napi::Object exports) {
                               InstanceMethod("stats", &EngineWrap::stats),
                               InstanceMethod("recovery", &EngineWrap::recovery),
                               InstanceMethod("writeNote", &EngineWrap::write_note),
+                              InstanceMethod("takeSessionEvents", &EngineWrap::take_session_events),
                               InstanceMethod("stop", &EngineWrap::stop),
                           }));
 }
@@ -187,10 +190,16 @@ Napi::Value EngineWrap::write_note(const Napi::CallbackInfo& info) {
   return Napi::Boolean::New(info.Env(), engine(info.Env()).write_note(note));
 }
 
+Napi::Value EngineWrap::take_session_events(const Napi::CallbackInfo& info) {
+  return session_events_object(info.Env(), engine(info.Env()).take_session_events());
+}
+
 Napi::Value EngineWrap::stop(const Napi::CallbackInfo& info) {
-  if (engine_ == nullptr) return Napi::Boolean::New(info.Env(), true);
   const std::int64_t timeout_ns = info[0].As<Napi::Number>().Int64Value() * kNsPerMs;
-  const bool ended = engine_->stop(timeout_ns, info[1].As<Napi::Boolean>().Value());
+  const bool ended = engine(info.Env()).stop(timeout_ns, info[1].As<Napi::Boolean>().Value());
+  Napi::Object result = Napi::Object::New(info.Env());
+  result.Set("ended", ended);
+  result.Set("sessionEvents", session_events_object(info.Env(), engine_->take_session_events()));
   if (ended) {
     engine_.reset();
     on_failure_.Release();
@@ -198,7 +207,7 @@ Napi::Value EngineWrap::stop(const Napi::CallbackInfo& info) {
     // A thread still runs in it: it may never be freed. The process is about to end.
     (void)engine_.release();
   }
-  return Napi::Boolean::New(info.Env(), ended);
+  return result;
 }
 
 }  // namespace pg_gateway

@@ -22,6 +22,8 @@ struct Settings {
   bool tcp_keepalive = true;
   // How long one side may take nothing of what the other, which is gone, has left for it.
   std::int64_t farewell_timeout_ns = 30'000'000'000;
+  // Tell of each session that comes and goes (session_log.h).
+  bool log_sessions = false;
 };
 
 struct NewClient {

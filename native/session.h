@@ -77,6 +77,8 @@ class Session {
   }
   bool tcp_client() const { return tcp_client_; }
   std::uint64_t delivered() const { return up_.delivered() + down_.delivered(); }
+  std::uint64_t delivered_up() const { return up_.delivered(); }
+  std::uint64_t delivered_down() const { return down_.delivered(); }
   // Lets go of the sockets, after shutdown(2): copies of a descriptor may exist
   // elsewhere, and while one does, close(2) alone sends no FIN.
   void release_sockets();

@@ -5,24 +5,13 @@
 #include <cstddef>
 #include <string>
 
+#include "reason_labels.h"
+
 namespace pg_gateway {
 
 namespace {
 
 using Workers = std::vector<std::unique_ptr<Worker>>;
-
-// Labels, in the order of the enumerations in counters.h.
-constexpr std::array<const char*, 4> kRejectReasons = {"no_primary", "connect_failed", "startup",
-                                                       "resources"};
-constexpr std::array<const char*, 3> kCutReasons = {"demoted", "superseded", "shutdown"};
-constexpr std::array<const char*, 5> kEndReasons = {"client_closed", "backend_closed",
-                                                    "client_reset", "backend_reset", "resources"};
-constexpr std::array<const char*, 4> kConnectFailures = {"refused", "timeout", "unreachable",
-                                                         "other"};
-static_assert(kRejectReasons.size() == static_cast<std::size_t>(RejectReason::kCount));
-static_assert(kCutReasons.size() == static_cast<std::size_t>(CutReason::kCount));
-static_assert(kEndReasons.size() == static_cast<std::size_t>(EndReason::kCount));
-static_assert(kConnectFailures.size() == static_cast<std::size_t>(ConnectFailure::kCount));
 
 template <typename Pick>
 std::uint64_t sum(const Workers& workers, Pick pick) {

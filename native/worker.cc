@@ -36,6 +36,8 @@ SysError Worker::start(const std::vector<std::unique_ptr<Worker>>& peers, Failur
   pipes_.set_keeper(store);
   failures_ = &failures;
   settings_ = settings;
+  if (settings.log_sessions) session_log_.prepare();
+  session_log_.record(settings.log_sessions);
   if (SysError error = mailbox_.open()) return error;
   Result<UniqueFd> epoll = make_epoll();
   if (!epoll.ok()) return epoll.error();
@@ -81,6 +83,11 @@ bool Worker::join(std::int64_t deadline_ns) {
   if (error != 0) return false;
   started_ = false;
   return true;
+}
+
+void Worker::configure(const Settings& settings) {
+  if (settings.log_sessions) session_log_.prepare();
+  post(settings);
 }
 
 void Worker::ping() {
@@ -159,6 +166,7 @@ void Worker::handle(Message& message) {
   } else if (auto* settings = std::get_if<Settings>(&message)) {
     settings_ = *settings;
     spare_.reset();  // its options are those of before
+    session_log_.record(settings_.log_sessions);
   } else if (auto* heartbeat = std::get_if<Heartbeat>(&message)) {
     counters_.loop_lag_ns.set(static_cast<std::uint64_t>(monotonic_ns() - heartbeat->posted_ns));
     counters_.beats.add();

@@ -24,6 +24,7 @@
 #include "mailbox.h"
 #include "pipe_pool.h"
 #include "route.h"
+#include "session_log.h"
 #include "session_table.h"
 
 struct epoll_event;
@@ -60,6 +61,8 @@ class Worker {
   // A session of an earlier process is this worker's from now on.
   void take_up(std::unique_ptr<Survivor> survivor);
   void post(Message message) { mailbox_.post(std::move(message)); }
+  // For what happens from now on. The owner's thread.
+  void configure(const Settings& settings);
   // Asks for a heartbeat unless one is still unanswered.
   void ping();
   // Waits for the thread after a Stop; false if it has not ended by the deadline (0:
@@ -67,6 +70,8 @@ class Worker {
   bool join(std::int64_t deadline_ns);
 
   const WorkerCounters& counters() const { return counters_; }
+  // For SessionLog::take().
+  SessionLog& session_log() { return session_log_; }
   // Sessions that are or will be this worker's; what "least loaded" compares.
   std::uint32_t load() const { return load_.load(std::memory_order_relaxed); }
   // How late the worker's loop is: the unanswered heartbeat's age, or what the last
@@ -95,19 +100,21 @@ class Worker {
   void pause_accepting();
   void resume_accepting();
 
-  // worker_sessions.cc: the life of a session
-  void open_session(NewClient client);
-  void refuse(std::uint32_t slot);
+  // worker_keep.cc: sessions beyond the life of one process
   void resume_session(Survivor survivor);
   void leave_hold(std::uint32_t slot);
   void leave_store(Session& session);
   void keep_backend(Session& session);
+
+  // worker_sessions.cc: the life of a session
+  void open_session(NewClient client);
+  void refuse(std::uint32_t slot);
   void start_connect(std::uint32_t slot);
   void finish_connect(std::uint32_t slot);
   void connect_failed(std::uint32_t slot, int error);
   void start_rejection(std::uint32_t slot, RejectReason reason, int error);
   void advance_rejection(std::uint32_t slot);
-  void count_rejection(Session& session);
+  void count_rejection(std::uint32_t slot);
   void relay(std::uint32_t slot);
   void cut(std::uint32_t slot, CutReason reason);
   void end_session(std::uint32_t slot, EndReason reason);
@@ -147,6 +154,7 @@ class Worker {
   bool keep_sessions_ = false;  // at the stop
 
   WorkerCounters counters_;
+  SessionLog session_log_;
   std::atomic<std::uint32_t> load_{0};
   std::atomic<std::int64_t> ping_posted_ns_{0};  // 0: none unanswered
   pthread_t thread_{};

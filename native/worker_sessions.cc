@@ -73,6 +73,7 @@ void Worker::open_session(NewClient client) {
   session.begin(std::move(client.socket), client.tcp, client.kept);
   session.backend = std::move(client.backend);
   session.backend_family = static_cast<std::uint16_t>(client.backend_family);
+  session_log_.came(slot, session);
   if (!watch(session.client.get(), slot, Side::kClient)) return refuse(slot);
   if (route_.has_value()) {
     session.transition(SessionState::kConnecting);
@@ -87,60 +88,11 @@ void Worker::open_session(NewClient client) {
 void Worker::refuse(std::uint32_t slot) {
   counters_.rejected[RejectReason::kResources].add();
   Session& session = sessions_[slot];
+  session_log_.turned_away(slot, session, RejectReason::kResources);
   leave_store(session);
   session.release_sockets();
   sessions_.free(slot);
   load_.fetch_sub(1, std::memory_order_relaxed);
-}
-
-// A session of an earlier process goes on. What its sockets have to say comes as the first
-// edge after they are added to epoll.
-void Worker::resume_session(Survivor survivor) {
-  const std::uint32_t slot = sessions_.allocate();
-  Session& session = sessions_[slot];
-  session.begin(std::move(survivor.client), survivor.tcp, survivor.kept);
-  session.backend = std::move(survivor.backend);
-  session.epoch = survivor.epoch;
-  session.server = survivor.server;
-  ++session.attempt;
-  if (!watch(session.client.get(), slot, Side::kClient)) return refuse(slot);
-  if (survivor.stage == Stage::kWaiting) {
-    session.transition(SessionState::kHeld);
-    if (decided_) leave_hold(slot);
-    return;
-  }
-  const bool watched = watch(session.backend.get(), slot, Side::kBackend);
-  counters_.active.add();
-  if (survivor.stage == Stage::kConnecting) {
-    session.transition(SessionState::kConnecting);
-    session.connect_started_ns = monotonic_ns();
-    if (!watched) return connect_failed(slot, errno);
-    return set_deadline(slot, session.connect_started_ns + settings_.connect_timeout_ns);
-  }
-  session.transition(SessionState::kRelaying);
-  counters_.servers[session.server].sessions.add();
-  session.resume(survivor.ways);
-  if (!watched) return end_session(slot, EndReason::kResources);
-  relay(slot);
-}
-
-// From kHeld: it is decided where the client goes.
-void Worker::leave_hold(std::uint32_t slot) {
-  if (!route_.has_value()) return start_rejection(slot, RejectReason::kNoPrimary, 0);
-  sessions_[slot].transition(SessionState::kConnecting);
-  counters_.active.add();
-  start_connect(slot);
-}
-
-void Worker::leave_store(Session& session) {
-  if (store_ != nullptr) store_->discharge(session.kept);
-}
-
-// From now on the next process would find this connection to the backend.
-void Worker::keep_backend(Session& session) {
-  if (store_ == nullptr) return;
-  store_->update(session.kept, session.client.get(), session.tcp_client(),
-                 {session.backend.get(), session.epoch, session.server});
 }
 
 // Connects to the current route; the session is in kConnecting and there is a route.
@@ -182,6 +134,7 @@ void Worker::finish_connect(std::uint32_t slot) {
   ServerCounters& server = counters_.servers[session.server];
   server.connected(monotonic_ns() - session.connect_started_ns);
   server.sessions.add();
+  session_log_.opened(slot, session);
 }
 
 void Worker::connect_failed(std::uint32_t slot, int error) {
@@ -219,7 +172,7 @@ void Worker::advance_rejection(std::uint32_t slot) {
       break;
     case RejectProgress::kAnswered:
       if (had_answered) break;
-      count_rejection(session);
+      count_rejection(slot);
       set_deadline(slot, monotonic_ns() + kLingerTimeoutNs);
       break;
     case RejectProgress::kMalformed:
@@ -231,10 +184,13 @@ void Worker::advance_rejection(std::uint32_t slot) {
 
 // Once for each client: under the reason it was turned away for, or as one that never
 // got as far as asking.
-void Worker::count_rejection(Session& session) {
+void Worker::count_rejection(std::uint32_t slot) {
+  Session& session = sessions_[slot];
   if (std::exchange(session.reject_counted, true)) return;
-  counters_.rejected[session.rejection->heard() ? session.reject_reason : RejectReason::kStartup]
-      .add();
+  const RejectReason reason =
+      session.rejection->heard() ? session.reject_reason : RejectReason::kStartup;
+  counters_.rejected[reason].add();
+  session_log_.turned_away(slot, session, reason);
 }
 
 void Worker::session_event(std::uint32_t slot, Side side, std::uint32_t events) {
@@ -340,6 +296,7 @@ void Worker::cut(std::uint32_t slot, CutReason reason) {
     case SessionState::kRelaying:
     case SessionState::kConnecting:
       counters_.cut[reason].add();
+      session_log_.cut(slot, session, reason);
       close_session(slot);
       break;
     case SessionState::kHeld:
@@ -355,6 +312,7 @@ void Worker::cut(std::uint32_t slot, CutReason reason) {
 // Closes a session that one of its sides has ended.
 void Worker::end_session(std::uint32_t slot, EndReason reason) {
   counters_.ended[reason].add();
+  session_log_.ended(slot, sessions_[slot], reason);
   if (reason == EndReason::kBackendReset) report(sessions_[slot], ECONNRESET);
   close_session(slot);
 }
@@ -365,7 +323,7 @@ void Worker::close_session(std::uint32_t slot) {
   if (session.state() == SessionState::kRelaying || session.state() == SessionState::kConnecting) {
     counters_.active.sub();
   }
-  if (session.state() == SessionState::kRejecting) count_rejection(session);
+  if (session.state() == SessionState::kRejecting) count_rejection(slot);
   session.deadline_ns = 0;
   session.transition(SessionState::kClosing);
   closing_.push_back(slot);

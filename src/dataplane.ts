@@ -11,6 +11,7 @@ import { getSystemErrorName } from 'node:util';
 import type { CutReason, DataPlaneStats } from './dataplane-stats.js';
 import { GatewayError } from './errors.js';
 import type { StoredDescriptor } from './systemd.js';
+import type { SessionEvents } from './session-log.js';
 
 /** Where new sessions go. */
 export interface Route {
@@ -43,6 +44,8 @@ export interface DataPlaneSettings {
   readonly connectTimeoutMs: number;
   /** SO_KEEPALIVE on both sockets of a session. */
   readonly tcpKeepalive: boolean;
+  /** Record each session that comes and goes, for takeSessionEvents(). */
+  readonly logSessions: boolean;
 }
 
 /** Where sessions are kept beyond the life of this process. */
@@ -86,6 +89,7 @@ const MAX_WORKERS = 64;
 /** Of `Route.epoch`. */
 export const MAX_EPOCH = 2 ** 32 - 1;
 const MAX_TIMEOUT_MS = 600_000;
+const NO_EVENTS: SessionEvents = { events: [], lost: 0 };
 
 /** The order of `enum class CutReason` in native/counters.h. */
 const CUT_REASON_NUMBERS: Readonly<Record<Cut['reason'], number>> = { demoted: 0, superseded: 1 };
@@ -100,7 +104,8 @@ interface NativeEngine {
   stats(): DataPlaneStats;
   recovery(): Recovery;
   writeNote(text: string): boolean;
-  stop(timeoutMs: number, keepSessions: boolean): boolean;
+  takeSessionEvents(): SessionEvents;
+  stop(timeoutMs: number, keepSessions: boolean): { readonly ended: boolean; readonly sessionEvents: SessionEvents };
 }
 
 interface NativeModule {
@@ -118,9 +123,9 @@ export function openDataPlane(options: DataPlaneOptions): DataPlane {
   requireInteger('workers', options.workers, 1, MAX_WORKERS);
   checkSettings(options);
   const { Engine } = loadAddon();
-  const { workers, connectTimeoutMs, tcpKeepalive, keeping, onBackendFailure } = options;
+  const { workers, keeping, onBackendFailure } = options;
   try {
-    return new DataPlane(new Engine({ workers, connectTimeoutMs, tcpKeepalive, ...keeping }, onBackendFailure));
+    return new DataPlane(new Engine({ workers, ...settingsOf(options), ...keeping }, onBackendFailure));
   } catch (error) {
     throw new GatewayError('DATAPLANE_START', `cannot start ${workers.toString()} workers: ${words(error)}`, {
       cause: error,
@@ -132,6 +137,7 @@ export class DataPlane {
   readonly #engine: NativeEngine;
   readonly #recovery: Recovery;
   #finalStats: DataPlaneStats | undefined;
+  #finalEvents: SessionEvents = NO_EVENTS;
 
   constructor(engine: NativeEngine) {
     this.#engine = engine;
@@ -184,10 +190,10 @@ export class DataPlane {
     this.#engine.updateRoute(route, cut?.belowEpoch ?? 0, CUT_REASON_NUMBERS[cut?.reason ?? 'superseded']);
   }
 
-  /** For connections made from now on. */
+  /** For connections made and sessions ended from now on. */
   configure(settings: DataPlaneSettings): void {
     checkSettings(settings);
-    this.#engine.configure({ connectTimeoutMs: settings.connectTimeoutMs, tcpKeepalive: settings.tcpKeepalive });
+    this.#engine.configure(settingsOf(settings));
   }
 
   /** Asks every worker for a heartbeat: its count is `beat` in the stats. */
@@ -211,6 +217,14 @@ export class DataPlane {
     }
   }
 
+  /** What was recorded since the last call, while `logSessions`; after close() what was left. */
+  takeSessionEvents(): SessionEvents {
+    if (this.#finalStats === undefined) return this.#engine.takeSessionEvents();
+    const events = this.#finalEvents;
+    this.#finalEvents = NO_EVENTS;
+    return events;
+  }
+
   /**
    * Ends all threads; sessions go on in the next process if they are kept, else they end. Blocks for at most
    * `timeoutMs`; false if a thread had not ended by then (the process must exit). Idempotent.
@@ -219,7 +233,9 @@ export class DataPlane {
     if (this.#finalStats !== undefined) return true;
     requireInteger('timeoutMs', timeoutMs, 1, MAX_TIMEOUT_MS);
     this.#finalStats = this.#engine.stats();
-    return this.#engine.stop(timeoutMs, this.#recovery.kept);
+    const { ended, sessionEvents } = this.#engine.stop(timeoutMs, this.#recovery.kept);
+    this.#finalEvents = sessionEvents;
+    return ended;
   }
 }
 
@@ -236,6 +252,11 @@ function loadAddon(): NativeModule {
       },
     );
   }
+}
+
+/** The settings alone, whatever else the object has. */
+function settingsOf({ connectTimeoutMs, tcpKeepalive, logSessions }: DataPlaneSettings): DataPlaneSettings {
+  return { connectTimeoutMs, tcpKeepalive, logSessions };
 }
 
 function checkSettings(settings: DataPlaneSettings): void {

@@ -90,6 +90,7 @@ async function main(): Promise<number> {
     }
     const config = loadConfig({ env: process.env, overrides: command.overrides, file: command.file });
     if (command.kind === 'check-config') {
+      for (const warning of config.warnings) logger.warning(warning);
       process.stdout.write(describeConfig(config));
       return EXIT.OK;
     }

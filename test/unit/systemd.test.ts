@@ -112,7 +112,11 @@ test('sockets: several of one name, told apart by name, in order', async () => {
   const { server, fd } = await listening();
   const names = 'primary:metrics:pg-gateway.socket:pg-gateway-metrics.socket';
   assert.is(await inChild([fd, fd, fd, fd], names), '{"clients":[3,5],"metrics":[4,6],"stored":[]}');
-  assert.is(await inChild([fd, fd], undefined), '{"clients":[3,4],"metrics":[],"stored":[]}', 'no names: all for clients');
+  assert.is(
+    await inChild([fd, fd], undefined),
+    '{"clients":[3,4],"metrics":[],"stored":[]}',
+    'no names: all for clients',
+  );
   server.close();
 });
 
