@@ -59,8 +59,7 @@ Ledger::~Ledger() {
 }
 
 SysError Ledger::map(UniqueFd& fd) {
-  void* memory =
-      ::mmap(nullptr, sizeof(Layout), PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
+  void* memory = ::mmap(nullptr, sizeof(Layout), PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
   if (memory == MAP_FAILED) return SysError::last("mmap");
   memory_ = static_cast<Layout*>(memory);
   fd_ = std::move(fd);

@@ -148,8 +148,8 @@ SysError ParkingLot::add_segment() {
   segment->out.reset(ends[1]);
   ::setsockopt(segment->in.get(), SOL_SOCKET, SO_SNDBUF, &send_buffer_, sizeof send_buffer_);
   // A segment that is not kept would keep nothing. With one end only, nothing either.
-  for (const auto& [suffix, fd] : {std::pair{kInSuffix, segment->in.get()},
-                                   std::pair{kOutSuffix, segment->out.get()}}) {
+  for (const auto& [suffix, fd] :
+       {std::pair{kInSuffix, segment->in.get()}, std::pair{kOutSuffix, segment->out.get()}}) {
     if (SysError error = store_->keep(name_of(segment->number, suffix), fd)) return error;
   }
   ++next_number_;

@@ -96,14 +96,16 @@ SysError SessionStore::begin_anew() {
 
 void SessionStore::read_segments(StoredFds& stored, Found& found, RecoveryReport& report) {
   for (auto& [number, pair] : stored.segments) {
-    const SysError error = lot_.adopt(
-        number, std::move(pair.first), std::move(pair.second),
-        [&](const ParkedMessage& message, ParkingTicket ticket,
-            std::array<UniqueFd, kMaxParkedFds> fds) {
-          if (message.id < Ledger::kMaxId) found.highest_id = std::max(found.highest_id, message.id);
-          if (message.kind == ParkedKind::kSession) find_session(found, message, ticket, fds);
-          if (message.kind == ParkedKind::kPipe) find_pipe(found, message, ticket, fds);
-        });
+    const SysError error = lot_.adopt(number, std::move(pair.first), std::move(pair.second),
+                                      [&](const ParkedMessage& message, ParkingTicket ticket,
+                                          std::array<UniqueFd, kMaxParkedFds> fds) {
+                                        if (message.id < Ledger::kMaxId)
+                                          found.highest_id = std::max(found.highest_id, message.id);
+                                        if (message.kind == ParkedKind::kSession)
+                                          find_session(found, message, ticket, fds);
+                                        if (message.kind == ParkedKind::kPipe)
+                                          find_pipe(found, message, ticket, fds);
+                                      });
     if (error && !report.problem) report.problem = error;
   }
 }

@@ -22,8 +22,7 @@ bool StoredFds::take(const std::string& name, UniqueFd& fd) {
   rest.remove_suffix(suffix.size());
   std::uint32_t number = 0;
   const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), number);
-  if (error != std::errc{} || end != rest.data() + rest.size() ||
-      number > ParkingLot::kMaxNumber) {
+  if (error != std::errc{} || end != rest.data() + rest.size() || number > ParkingLot::kMaxNumber) {
     return false;
   }
   auto& pair = segments[number];

@@ -19,10 +19,11 @@ namespace pg_gateway {
 enum class Opened : std::uint8_t { kByUs, kByPeer };
 
 struct TcpAccount {
-  bool known = false;         // false: no TCP socket, or the kernel could not be asked
-  bool connecting = false;    // the SYN is not answered yet
-  bool closed = false;        // nothing more can be sent or will come; it may have been reset
-  bool never_opened = false;  // closed, and it never was connected: the connect failed or was not begun
+  bool known = false;       // false: no TCP socket, or the kernel could not be asked
+  bool connecting = false;  // the SYN is not answered yet
+  bool closed = false;      // nothing more can be sent or will come; it may have been reset
+  bool never_opened =
+      false;  // closed, and it never was connected: the connect failed or was not begun
   bool fin_sent = false;
   std::uint64_t consumed = 0;  // bytes read from it; one too many at most if it is closed
   std::uint64_t written = 0;   // bytes written to it

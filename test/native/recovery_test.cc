@@ -203,7 +203,9 @@ TEST_CASE("a ledger that is not there, not ours or of another version ends the s
   gateway->engine().write_note("note");
   test::Link link = gateway->open(backend.get());
   gateway->leave();
-  SUBCASE("not there") { shelf.lose("ledger"); }
+  SUBCASE("not there") {
+    shelf.lose("ledger");
+  }
   SUBCASE("another version") {
     const std::uint32_t version = Ledger::kVersion + 1;
     REQUIRE(::pwrite(shelf.kept().at("ledger").get(), &version, sizeof version, 8) == 4);
