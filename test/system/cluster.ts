@@ -13,13 +13,14 @@ const GATEWAY_PORT = 5432;
 
 /** The probe user needs its password, everybody else is trusted. */
 const PG_HBA = `
-local all all trust
+local all,replication all trust
 host all probe all scram-sha-256
 host all,replication all all trust
 `;
 
 // One cluster after the other: the standby is a copy of the primary with its own configuration.
 const CREATE = `
+cd /
 version=$(ls /usr/lib/postgresql)
 printf '%s' "$1" >/etc/pg_hba.conf
 create() { pg_createcluster "$version" "$1" --port "$2" -o "hba_file=/etc/pg_hba.conf" -o fsync=off -o listen_addresses=* "\${@:3}"; }

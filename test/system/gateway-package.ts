@@ -19,13 +19,6 @@ export const CONFIG_FILE = '/etc/pg-gateway/pg-gateway.toml';
 const TEST_CONFIG_FILE = '/etc/pg-gateway/conf.d/test.toml';
 const PASSWORD_FILE = '/etc/pg-gateway/pgpassword';
 
-const CONFIG = `
-candidates = [${Cluster.candidates.map((candidate) => JSON.stringify(candidate)).join(', ')}]
-[probe]
-user = "probe"
-check_every = 0.2
-`;
-
 /** Installs a package as a user does: apt install ./FILE. Without a network it fails if a dependency is missing. */
 export async function install(machine: Machine, variable = PACKAGE_VARIABLE): Promise<void> {
   const path = process.env[variable];
@@ -34,9 +27,18 @@ export async function install(machine: Machine, variable = PACKAGE_VARIABLE): Pr
   await machine.succeed(['apt-get', 'install', '-y', '--no-install-recommends', './package.deb']);
 }
 
-/** The candidates of `Cluster`, and the password of the probe user as a credential. `more` is TOML at the end. */
-export async function configure(machine: Machine, more = ''): Promise<void> {
-  await machine.write(TEST_CONFIG_FILE, CONFIG + more);
+/** The password of the probe user comes as a credential. `more` is TOML at the end. */
+export async function configure(
+  machine: Machine,
+  more = '',
+  candidates: readonly string[] = Cluster.candidates,
+): Promise<void> {
+  const config = `candidates = ${JSON.stringify(candidates)}
+[probe]
+user = "probe"
+check_every = 0.2
+${more}`;
+  await machine.write(TEST_CONFIG_FILE, config);
   await machine.write(PASSWORD_FILE, PROBE_PASSWORD, '600');
 }
 

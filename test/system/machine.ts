@@ -82,7 +82,7 @@ export class Machine {
 
   /** The same for a script, which ends at the first command that fails. */
   shell(script: string, ...args: readonly string[]): Promise<string> {
-    return this.succeed(['bash', '-euo', 'pipefail', '-c', script, 'bash', ...args]);
+    return this.succeed(['bash', '--norc', '-euo', 'pipefail', '-c', script, 'bash', ...args]);
   }
 
   /** A command that goes on; it ends with the machine at the latest. */
