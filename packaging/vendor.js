@@ -123,7 +123,8 @@ function copyrightFaults() {
   }
   const listed = stanzas.flatMap((fields) => fields.get('Files')?.split(/\s+/) ?? []);
   for (const pattern of listed) {
-    if (pattern.startsWith('node_modules/') && !covered.has(pattern)) faults.push(`${pattern}: no such package is shipped`);
+    if (pattern.startsWith('node_modules/') && !covered.has(pattern))
+      faults.push(`${pattern}: no such package is shipped`);
   }
   return faults;
 }

@@ -157,7 +157,7 @@ function merge(layers: readonly Layer[]): { readonly raw: RawSettings; readonly 
 function noCandidates(): Problem {
   return invalid(
     'candidates',
-    'not set: expected at least one server, as in "db1:5432,db2:5432", in the environment variable CANDIDATES, in a file or with --candidates',
+    'not set: expected at least one server, as in "db1:5432,db2:5432", in the environment variable CANDIDATES, in a file (/etc/pg-gateway/pg-gateway.toml) or with --candidates',
   );
 }
 

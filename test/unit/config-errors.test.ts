@@ -171,7 +171,7 @@ test('names the argument', ({ machine }) => {
 
 test('the candidates are required', ({ machine }) => {
   const line =
-    'candidates: not set: expected at least one server, as in "db1:5432,db2:5432", in the environment variable CANDIDATES, in a file or with --candidates';
+    'candidates: not set: expected at least one server, as in "db1:5432,db2:5432", in the environment variable CANDIDATES, in a file (/etc/pg-gateway/pg-gateway.toml) or with --candidates';
   assert.equal(machine.problems({}), [line]);
   assert.equal(machine.problems({ CANDIDATES: '' }), [line]);
   assert.equal(machine.problems({ LOG_LEVEL: 'x' }), [`environment LOG_LEVEL: log.level = "x": ${LEVELS}`, line]);

@@ -48,8 +48,7 @@ test('every production dependency is one of these', () => {
   const manifest: unknown = JSON.parse(readFileSync(join(PROJECT_ROOT, 'package.json'), 'utf8'));
   const { dependencies, optionalDependencies } = manifest as Record<string, Record<string, string>>;
   const names = Object.keys({ ...dependencies, ...optionalDependencies });
-  // node-addon-api is headers, used by native/binding.gyp.
-  const known = [...OWNERS.map(([name]) => name), 'node-addon-api'];
+  const known = OWNERS.map(([name]) => name);
   assert.equal(
     names.filter((name) => !known.includes(name)),
     [],

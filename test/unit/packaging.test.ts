@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: MIT
+// What is shipped around the program must not drift from it: man pages, sample
+// file, completion, units, and the papers of the Debian package.
+
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+import { helpText } from '#src/cli.js';
+import { SETTINGS } from '#src/config-schema.js';
+import type { NamedSetting } from '#src/config-schema.js';
+import { EXIT } from '#src/errors.js';
+import { PROJECT_ROOT } from '../helpers/paths.js';
+import { assert, suite } from '../helpers/suite.js';
+
+const test = suite('packaging');
+
+function read(path: string): string {
+  return readFileSync(join(PROJECT_ROOT, path), 'utf8');
+}
+
+function matches(text: string, pattern: RegExp): string[] {
+  return [...text.matchAll(pattern)].map((match) => match[1] ?? '');
+}
+
+const KEYS = SETTINGS.map(({ key }) => key);
+const OPTIONS = [...new Set(matches(helpText(), /(?<=^ {2}.{4})--([a-z-]+)/gmu))].sort();
+
+// ---- settings -----------------------------------------------------------------
+
+/** The default as pg-gateway.toml(5) tells it. */
+function defaultInManual({ default: value, defaultNote, secret }: NamedSetting): string {
+  if (secret) return 'default No none';
+  if (defaultNote === 'required') return 'required';
+  if (defaultNote !== undefined && !defaultNote.startsWith('~')) return `default No ${defaultNote}`;
+  return `default Ql ${defaultNote?.replace(', if there', '') ?? String(value)}`;
+}
+
+test('pg-gateway.toml(5) has every setting and no other, each with its variable and default', () => {
+  const page = read('packaging/man/pg-gateway.toml.5');
+  const entries = matches(page, /^\.It Sy (\S+\n\.Pq .*)$/gmu);
+  assert.equal(
+    entries,
+    SETTINGS.map((setting) => `${setting.key}\n.Pq Ev ${setting.env} , ${defaultInManual(setting)}`),
+  );
+});
+
+test('pg-gateway.toml(5) marks what waits for a restart', () => {
+  const page = read('packaging/man/pg-gateway.toml.5');
+  const marked = page
+    .split(/^\.It Sy /mu)
+    .slice(1)
+    .filter((entry) => (entry.split(/^\.El$/mu)[0] ?? '').includes('.Bq restart'))
+    .map((entry) => entry.split('\n', 1)[0]);
+  assert.equal(
+    marked,
+    SETTINGS.filter(({ live }) => !live).map(({ key }) => key),
+  );
+});
+
+test('the sample has every setting and no other, each as a comment with its variable', () => {
+  let table = '';
+  let variable = '';
+  const found: (readonly [string, string])[] = [];
+  for (const line of read('packaging/pg-gateway.toml').split('\n')) {
+    assert.match(line, /^(?:#.*|\[\w+\]|)$/u, `the sample sets something: ${line}`);
+    table = /^\[(\w+)\]$/u.exec(line)?.[1] ?? table;
+    variable = /^# Environment: (\w+)$/u.exec(line)?.[1] ?? variable;
+    const key = /^#(\w+) = /u.exec(line)?.[1];
+    if (key !== undefined) found.push([table === '' ? key : `${table}.${key}`, variable]);
+  }
+  assert.equal(
+    found,
+    SETTINGS.map(({ key, env }) => [key, env]),
+  );
+});
+
+test('the table of the README has every setting and no other', () => {
+  const rows = matches(read('README.md'), /^\| `[A-Z_]+` \| `([a-z_.]+)` \|/gmu);
+  assert.equal([...rows].sort(), [...KEYS].sort());
+});
+
+// ---- command line -------------------------------------------------------------
+
+test('pg-gateway(8) has every option and no other, and every exit status', () => {
+  const page = read('packaging/man/pg-gateway.8');
+  const items = matches(page, /^(\.It Fl .*)$/gmu).join('\n');
+  assert.equal([...matches(items, /Fl -([a-z-]+)/gu)].sort(), OPTIONS);
+  const status = page.slice(page.indexOf('.Sh EXIT STATUS'), page.indexOf('.Sh EXAMPLES'));
+  assert.equal(matches(status, /^\.It (\d+)$/gmu), Object.values(EXIT).map(String));
+});
+
+test('the completion offers every option and no other', () => {
+  const words = /\*\) words="([^"]*)"/u.exec(read('packaging/pg-gateway.bash-completion'))?.[1] ?? '';
+  assert.equal(words.split(/\s+/u).sort(), OPTIONS.map((name) => `--${name}`).sort());
+});
+
+// ---- units --------------------------------------------------------------------
+
+/** Directives without comments, and with what names an instance taken out. */
+function directives(unit: string): string[] {
+  return read(`systemd/${unit}`)
+    .replaceAll(/^#.*\n/gmu, '')
+    .replaceAll(' --config /etc/pg-gateway/%i.toml', '')
+    .replaceAll('/etc/pg-gateway/%i.pgpassword', '/etc/pg-gateway/pgpassword')
+    .replaceAll(/^Description=.*(?:primary|gateway)\b.*$/gmu, 'Description')
+    .replaceAll(/@%i|-%i/gu, '')
+    .replaceAll(/^Wants=pg-gateway-metrics\.socket$/gmu, '')
+    .replaceAll(' pg-gateway-metrics.socket', '')
+    .split('\n')
+    .filter((line) => line !== '');
+}
+
+for (const kind of ['service', 'socket']) {
+  test(`pg-gateway@.${kind} is pg-gateway.${kind} but for the instance`, () => {
+    assert.equal(directives(`pg-gateway@.${kind}`), directives(`pg-gateway.${kind}`));
+  });
+}
+
+test('no unit uses what systemd 252 does not know', () => {
+  const newer = /^(?:ImportCredential|RestartSteps|RestartMaxDelaySec|FileDescriptorStorePreserve|PollLimit\w+)=/mu;
+  for (const unit of ['pg-gateway.service', 'pg-gateway.socket', 'pg-gateway-metrics.socket']) {
+    const text = read(`systemd/${unit}`);
+    assert.not.match(text, newer);
+    assert.not.match(text, /^Type=notify-reload$/mu);
+  }
+});
+
+// ---- the Debian package -------------------------------------------------------
+
+test('debian/copyright covers every npm package that is shipped', () => {
+  execFileSync(process.execPath, [join(PROJECT_ROOT, 'packaging/vendor.js'), '--check-copyright'], {
+    encoding: 'utf8',
+  });
+});
+
+test('the package and the program have one version', () => {
+  const manifest: unknown = JSON.parse(read('package.json'));
+  const { version } = manifest as { readonly version: string };
+  assert.is(/^pg-gateway \(([^)]*)\)/u.exec(read('debian/changelog'))?.[1], version);
+});
+
+test.run();
