@@ -143,7 +143,8 @@ async function execute(
   child.stdout?.setEncoding('utf8').on('data', collect);
   child.stderr?.setEncoding('utf8').on('data', collect);
   child.on('message', (message: ProgressMessage) => {
-    ({ doing } = message);
+    if ('note' in message) say(`     ${name}: ${message.note}`);
+    else ({ doing } = message);
   });
   const start = performance.now();
   const life = setInterval(() => {

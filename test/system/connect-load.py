@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 # Clients that connect, log in and leave, again and again: connect-load.py PORT CLIENTS
 #
-# Prints `running` when each has logged in once. When its standard input ends, it prints how the connections
-# went and ends: {"ok": 1234, "refused": 0, ...}. Why there was another end than "ok" is in "why".
+# Prints `running` when each has logged in once. When its standard input ends, each connects once more; then it
+# prints how all connections went and ends: {"ok": 1234, "refused": 0, ...}. Why there was another end than "ok" is in "why".
 #
 #   ok        logged in
 #   refused   connect(2) failed: no socket was there to listen, or it was closed with clients in its queue
@@ -66,8 +66,9 @@ def attempt():
 
 
 def client():
-    first = True
-    while not stop.is_set():
+    first, last = True, False
+    while not last:
+        last = stop.is_set()
         outcome, reason = attempt()
         with lock:
             counts[outcome] += 1

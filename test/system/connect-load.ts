@@ -16,6 +16,9 @@ export interface Outcome {
   readonly why: Readonly<Record<string, number>>;
 }
 
+/** How many at the same time. */
+export const LOAD_CLIENTS = 8;
+
 const SCRIPT = '/root/connect-load.py';
 const END_DEADLINE_MS = 60_000;
 
@@ -27,14 +30,14 @@ export class ConnectLoad {
   }
 
   /** Each client has logged in once when this returns. */
-  static async start(machine: Machine, clients = 8): Promise<ConnectLoad> {
+  static async start(machine: Machine, clients = LOAD_CLIENTS): Promise<ConnectLoad> {
     await machine.copyIn(testFile('system/connect-load.py'), SCRIPT);
     const child = machine.start(['python3', SCRIPT, '5432', String(clients)]);
     await child.output('the load to run', (stdout) => /^running\n/.exec(stdout) ?? undefined, 30_000);
     return new ConnectLoad(child);
   }
 
-  /** Lets connections under way come to their end. */
+  /** Each client connects once more before it ends. */
   async stop(): Promise<Outcome> {
     this.#child.endInput();
     const { stdout, stderr } = await within(END_DEADLINE_MS, 'the end of the load', this.#child.ended);

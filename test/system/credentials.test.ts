@@ -39,7 +39,7 @@ async function assertHidden(password: string): Promise<void> {
   const seen = await machine.shell(`
     journalctl --no-pager --output=export
     ps auxww
-    curl -sS http://127.0.0.1:9090/metrics
+    curl -sS --max-time 10 http://127.0.0.1:9090/metrics
     systemctl status --no-pager --full ${SERVICE} || true`);
   assert.not.match(seen, password);
 }

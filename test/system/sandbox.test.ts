@@ -3,7 +3,7 @@
 // program that runs in its place.
 
 import { testFile } from '../helpers/paths.js';
-import { assert, suite } from '../helpers/suite.js';
+import { assert, note, suite } from '../helpers/suite.js';
 import { bootWithGateway, SERVICE } from './gateway-package.js';
 import type { Machine } from './machine.js';
 
@@ -45,7 +45,6 @@ let inside: Attempts;
 test.before(async () => {
   ({ machine } = await bootWithGateway());
   await machine.copyIn(testFile('system/sandbox.py'), SCRIPT);
-  // The drop-in comes before the process that shall be run into: it is somebody else's.
   const other = (await machine.property('postgresql@*-primary.service', 'MainPID')).trim();
   outside = JSON.parse(await machine.succeed(['python3', SCRIPT, other])) as Attempts;
   const lines = [
@@ -90,7 +89,7 @@ test(`systemd rates the exposure of the service at ${EXPOSURE_LIMIT} or less`, a
   for (const unit of [SERVICE, 'pg-gateway@one.service']) {
     const text = await machine.succeed(['systemd-analyze', 'security', '--no-pager', unit]);
     const exposure = /Overall exposure level for .*: ([\d.]+)/.exec(text)?.[1];
-    console.log(`exposure of ${unit}: ${String(exposure)}`);
+    note(`exposure of ${unit}: ${String(exposure)}`);
     assert.ok(Number(exposure) <= EXPOSURE_LIMIT, text);
   }
 });
