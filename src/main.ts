@@ -6,6 +6,7 @@ import { parseArguments, version } from './cli.js';
 import type { Command } from './cli.js';
 import { ConfigError, describeConfig, loadConfig } from './config.js';
 import type { LoadedConfig } from './config.js';
+import { exposedPasswordFile } from './config-exposure.js';
 import { startDaemon } from './daemon.js';
 import { EXIT, GatewayError } from './errors.js';
 import { createLogger } from './log.js';
@@ -40,6 +41,15 @@ function fail(logger: Logger, error: unknown): number {
     logger.err('internal error', { code: 'INTERNAL', stack: error instanceof Error ? error.stack : String(error) });
   }
   return exitStatusOf(error);
+}
+
+function warnOfExposedPassword(config: LoadedConfig, logger: Logger): void {
+  const file = exposedPasswordFile(config.settings);
+  if (file === undefined) return;
+  logger.warning('every user of this machine can read the password of the probes', {
+    file,
+    hint: 'put it into /etc/pg-gateway/pgpassword, for the systemd credential "pgpassword"',
+  });
 }
 
 async function run(command: RunCommand, config: LoadedConfig, logger: Logger): Promise<number> {
@@ -85,6 +95,7 @@ async function main(): Promise<number> {
       return EXIT.OK;
     }
     logger = createLogger({ level: config.logLevel });
+    warnOfExposedPassword(config, logger);
     return await run(command, config, logger);
   } catch (error) {
     return fail(logger, error);
