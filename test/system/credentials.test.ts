@@ -104,7 +104,11 @@ test('in a file that everybody can read it serves, but earns a warning', async (
   await machine.write(ENVIRONMENT_FILE, `PGPASSWORD=${PROBE_PASSWORD}\n`, '644');
   await restart();
   await assertServes();
-  await machine.logged(/password.*read/i, { unit: SERVICE, priority: 'warning', after: mark });
+  await machine.logged(/^(?=.*password)(?=.*\/etc\/default\/pg-gateway)/, {
+    unit: SERVICE,
+    priority: 'warning',
+    after: mark,
+  });
 });
 
 test.run();
