@@ -28,8 +28,8 @@ export interface Entry {
   readonly priority: Priority;
   /** Of whoever wrote it; 1 is systemd itself. */
   readonly pid: number;
-  /** Its place in the journal, for `after`. */
-  readonly cursor: string;
+  /** Its place in the journal: later ones have higher numbers. */
+  readonly number: number;
 }
 
 export interface JournalQuery {
@@ -127,12 +127,15 @@ export class Machine {
       ...['journalctl', '--quiet', '--no-pager', '--output=json'],
       ...(unit === undefined ? [] : [`--unit=${unit}`]),
       ...(priority === undefined ? [] : [`--priority=${priority}`]),
-      ...(after === undefined ? [] : [`--after-cursor=${after.cursor}`]),
     ]);
-    return text
-      .split('\n')
-      .filter((line) => line !== '')
-      .map(parseEntry);
+    return (
+      text
+        .split('\n')
+        .filter((line) => line !== '')
+        .map(parseEntry)
+        // Not by --after-cursor: together with --unit it loses the first one now and then.
+        .filter(({ number }) => after === undefined || number > after.number)
+    );
   }
 
   /** The last message in the journal, as a mark for `after`. */
@@ -170,6 +173,7 @@ function parseEntry(line: string): Entry {
     message: typeof MESSAGE === 'string' ? MESSAGE : JSON.stringify(MESSAGE),
     priority: PRIORITIES[Number(PRIORITY)] ?? 'info',
     pid: Number(_PID),
-    cursor: String(__CURSOR),
+    // systemd.journal-fields(7) calls cursors opaque; this part has been the number of the entry ever since.
+    number: Number.parseInt(/(?:^|;)i=([0-9a-f]+)/.exec(String(__CURSOR))?.[1] ?? '', 16),
   };
 }
