@@ -25,9 +25,10 @@
       "standalone_static_library": 1,
       "cflags_cc": ["-fno-exceptions", "-fno-rtti", "-Wpedantic", "-Wshadow", "-Wconversion"],
       "sources": [
-        "engine.cc", "fd.cc", "listener.cc", "mailbox.cc", "pg_wire.cc", "pipe_pool.cc",
-        "rejection.cc", "relay.cc", "session.cc", "socket_address.cc", "worker.cc",
-        "worker_sessions.cc"
+        "engine.cc", "fd.cc", "fd_store.cc", "ledger.cc", "listener.cc", "mailbox.cc",
+        "parking_lot.cc", "pg_wire.cc", "pipe_pool.cc", "recovery.cc", "rejection.cc", "relay.cc",
+        "session.cc", "session_log.cc", "session_store.cc", "socket_address.cc", "tcp_account.cc",
+        "worker.cc", "worker_keep.cc", "worker_sessions.cc"
       ]
     },
     {
@@ -35,7 +36,7 @@
       "dependencies": [
         "dataplane_core", "<!(node -p \"require('node-addon-api').targets\"):node_addon_api_except"
       ],
-      "sources": ["binding.cc", "engine_wrap.cc", "stats_object.cc"],
+      "sources": ["binding.cc", "engine_wrap.cc", "session_events_object.cc", "stats_object.cc"],
       "defines": ["NAPI_VERSION=<(NAPI_VERSION)"],
       "cflags_cc!": ["-fno-exceptions", "-fno-rtti"]
     }

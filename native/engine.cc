@@ -1,23 +1,44 @@
 // SPDX-License-Identifier: MIT
 #include "engine.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace pg_gateway {
 
-SysError Engine::start(const EngineOptions& options) {
+SysError Engine::start(EngineOptions options) {
   settings_ = options.settings;
   accepting_ = options.accepting;
-  SysError error = start_workers(options);
-  if (error) stop(0);
-  return error;
+  std::vector<Survivor> survivors = open_store(options);
+  if (SysError error = start_workers(options.workers)) {
+    stop(0, true);  // the next process may be luckier
+    return error;
+  }
+  for (Survivor& survivor : survivors) {
+    const auto& target =
+        *std::min_element(workers_.begin(), workers_.end(),
+                          [](const auto& a, const auto& b) { return a->load() < b->load(); });
+    target->take_up(std::make_unique<Survivor>(std::move(survivor)));
+  }
+  return {};
 }
 
-SysError Engine::start_workers(const EngineOptions& options) {
+std::vector<Survivor> Engine::open_store(EngineOptions& options) {
+  std::vector<Survivor> survivors;
+  if (options.fd_store == nullptr) return survivors;
+  store_ = std::make_unique<SessionStore>(std::move(options.fd_store));
+  if (SysError error = store_->open(std::move(options.stored), survivors, recovery_)) {
+    recovery_.problem = error;
+    store_.reset();
+  }
+  return survivors;
+}
+
+SysError Engine::start_workers(unsigned count) {
   // All of them exist before the first thread runs: each looks at its peers' load.
-  for (unsigned i = 0; i < options.workers; ++i) workers_.push_back(std::make_unique<Worker>());
+  for (unsigned i = 0; i < count; ++i) workers_.push_back(std::make_unique<Worker>());
   for (const std::unique_ptr<Worker>& worker : workers_) {
-    if (SysError error = worker->start(workers_, *this, settings_)) return error;
+    if (SysError error = worker->start(workers_, *this, settings_, store_.get())) return error;
   }
   return {};
 }
@@ -59,7 +80,7 @@ void Engine::configure(const Settings& settings) {
   for (const Listener& listener : listeners_) {
     if (listener.tcp) set_listener_keepalive(listener.fd.get(), settings.tcp_keepalive);
   }
-  for (const std::unique_ptr<Worker>& worker : workers_) worker->post(settings);
+  for (const std::unique_ptr<Worker>& worker : workers_) worker->configure(settings);
 }
 
 void Engine::ping() {
@@ -82,14 +103,24 @@ bool Engine::take_failure(BackendFailure& failure) {
   return std::exchange(failure_pending_, false);
 }
 
-bool Engine::stop(std::int64_t timeout_ns) {
-  for (const std::unique_ptr<Worker>& worker : workers_) worker->post(Stop{});
+SessionEvents Engine::take_session_events() {
+  SessionEvents events = std::exchange(last_session_events_, {});
+  for (const std::unique_ptr<Worker>& worker : workers_) worker->session_log().take(events);
+  return events;
+}
+
+bool Engine::stop(std::int64_t timeout_ns, bool keep_sessions) {
+  keep_sessions = keep_sessions && store_ != nullptr;
+  for (const std::unique_ptr<Worker>& worker : workers_) worker->post(Stop{keep_sessions});
   const std::int64_t deadline = timeout_ns == 0 ? 0 : monotonic_ns() + timeout_ns;
   bool all_ended = true;
   for (const std::unique_ptr<Worker>& worker : workers_) {
     if (!worker->join(deadline)) all_ended = false;
   }
   if (!all_ended) return false;
+  last_session_events_ = take_session_events();
+  // What closes from here on closes in this process only.
+  if (keep_sessions) store_->freeze();
   workers_.clear();
   listeners_.clear();
   return true;

@@ -10,9 +10,11 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <string_view>
 #include <vector>
 
 #include "listener.h"
+#include "session_store.h"
 #include "worker.h"
 
 namespace pg_gateway {
@@ -22,6 +24,10 @@ struct EngineOptions {
   Settings settings;
   // False: clients wait in the listening sockets' queues until start_accepting().
   bool accepting = true;
+  // Where sessions are kept for the next process; null: they end with this one.
+  std::unique_ptr<FdStore> fd_store;
+  // What an earlier process left there.
+  StoredFds stored;
 };
 
 class Engine final : private FailureSink {
@@ -35,8 +41,15 @@ class Engine final : private FailureSink {
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
-  // Starts the workers. On an error those that had started are stopped again.
-  SysError start(const EngineOptions& options);
+  // Starts the workers; the sessions of an earlier process go on at once. On an error the
+  // workers that had started are stopped again. That nothing can be kept is no error.
+  SysError start(EngineOptions options);
+  // What became of the sessions of an earlier process.
+  const RecoveryReport& recovery() const { return recovery_; }
+  bool keeps_sessions() const { return store_ != nullptr; }
+  SessionStore::Usage kept() const { return store_ ? store_->usage() : SessionStore::Usage{}; }
+  // What the next process is told. False: nothing is kept, or it is too long.
+  bool write_note(std::string_view note) { return store_ && store_->write_note(note); }
   // Accepts from the socket, once accepting, until stop(). On an error the descriptor is not
   // closed.
   SysError adopt(int listening_fd);
@@ -54,19 +67,29 @@ class Engine final : private FailureSink {
   // The newest failure since the last call. False: none.
   bool take_failure(BackendFailure& failure);
 
+  // What the workers recorded since the last call (Settings::log_sessions), each one's in its
+  // order; after stop() the rest.
+  SessionEvents take_session_events();
+
   const std::vector<std::unique_ptr<Worker>>& workers() const { return workers_; }
 
-  // Ends all sessions and threads. Idempotent. False if a worker did not end within
-  // the time (0: waits for it); then its memory must stay where it is.
-  bool stop(std::int64_t timeout_ns);
+  // Ends all threads, and all sessions unless they are left for the next process.
+  // Idempotent. False if a worker did not end within the time (0: waits for it); then its
+  // memory must stay where it is.
+  bool stop(std::int64_t timeout_ns, bool keep_sessions = false);
 
  private:
   void backend_failed(const BackendFailure& failure) override;
   void accept_from(const Listener& listener);
-  SysError start_workers(const EngineOptions& options);
+  SysError start_workers(unsigned count);
+  std::vector<Survivor> open_store(EngineOptions& options);
 
+  // Outlives the workers: their pipes are kept in it.
+  std::unique_ptr<SessionStore> store_;
+  RecoveryReport recovery_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::vector<Listener> listeners_;
+  SessionEvents last_session_events_;  // of the workers that were
   Settings settings_;
   bool accepting_ = true;
 

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <string>
 
+#include "session_events_object.h"
 #include "stats_object.h"
 
 namespace pg_gateway {
@@ -29,7 +30,33 @@ Settings settings_of(const Napi::Object& options) {
   settings.connect_timeout_ns =
       static_cast<std::int64_t>(number(options, "connectTimeoutMs")) * kNsPerMs;
   settings.tcp_keepalive = options.Get("tcpKeepalive").As<Napi::Boolean>().Value();
+  settings.log_sessions = options.Get("logSessions").As<Napi::Boolean>().Value();
   return settings;
+}
+
+// Takes the descriptors over. Names are those of the store; src/systemd.ts knows them apart.
+StoredFds stored_of(const Napi::Array& entries) {
+  StoredFds stored;
+  for (std::uint32_t i = 0; i < entries.Length(); ++i) {
+    const auto entry = entries.Get(i).As<Napi::Object>();
+    UniqueFd fd(static_cast<int>(number(entry, "fd")));
+    (void)stored.take(entry.Get("name").As<Napi::String>(), fd);  // else it is closed
+  }
+  return stored;
+}
+
+EngineOptions options_of(const Napi::Object& given) {
+  EngineOptions options;
+  options.workers = static_cast<unsigned>(number(given, "workers"));
+  options.settings = settings_of(given);
+  options.accepting = false;
+  if (given.Has("stored")) options.stored = stored_of(given.Get("stored").As<Napi::Array>());
+  if (!given.Has("notifySocket")) return options;
+  auto store = std::make_unique<NotifyFdStore>();
+  if (!store->open(given.Get("notifySocket").As<Napi::String>())) {
+    options.fd_store = std::move(store);
+  }
+  return options;
 }
 
 }  // namespace
@@ -45,6 +72,9 @@ void EngineWrap::define(Napi::Env env, Napi::Object exports) {
                               InstanceMethod("configure", &EngineWrap::configure),
                               InstanceMethod("ping", &EngineWrap::ping),
                               InstanceMethod("stats", &EngineWrap::stats),
+                              InstanceMethod("recovery", &EngineWrap::recovery),
+                              InstanceMethod("writeNote", &EngineWrap::write_note),
+                              InstanceMethod("takeSessionEvents", &EngineWrap::take_session_events),
                               InstanceMethod("stop", &EngineWrap::stop),
                           }));
 }
@@ -62,8 +92,7 @@ EngineWrap::EngineWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Engine
         });
       },
       this);
-  const SysError error = engine_->start(
-      {static_cast<unsigned>(number(options, "workers")), settings_of(options), false});
+  const SysError error = engine_->start(options_of(options));
   if (error) {
     engine_.reset();
     on_failure_.Release();
@@ -141,10 +170,36 @@ Napi::Value EngineWrap::stats(const Napi::CallbackInfo& info) {
   return stats_object(info.Env(), engine(info.Env()));
 }
 
+Napi::Value EngineWrap::recovery(const Napi::CallbackInfo& info) {
+  const Engine& from = engine(info.Env());
+  const RecoveryReport& report = from.recovery();
+  Napi::Object out = Napi::Object::New(info.Env());
+  out.Set("kept", from.keeps_sessions());
+  out.Set("recovered", static_cast<double>(report.recovered));
+  out.Set("notWhole", static_cast<double>(report.not_whole));
+  out.Set("missing", static_cast<double>(report.missing));
+  out.Set("bytesInPipes", static_cast<double>(report.bytes_in_pipes));
+  out.Set("ms", static_cast<double>(report.took_ns) / 1e6);
+  if (report.problem) out.Set("problem", report.problem.text());
+  if (report.note.has_value()) out.Set("note", *report.note);
+  return out;
+}
+
+Napi::Value EngineWrap::write_note(const Napi::CallbackInfo& info) {
+  const std::string note = info[0].As<Napi::String>();
+  return Napi::Boolean::New(info.Env(), engine(info.Env()).write_note(note));
+}
+
+Napi::Value EngineWrap::take_session_events(const Napi::CallbackInfo& info) {
+  return session_events_object(info.Env(), engine(info.Env()).take_session_events());
+}
+
 Napi::Value EngineWrap::stop(const Napi::CallbackInfo& info) {
-  if (engine_ == nullptr) return Napi::Boolean::New(info.Env(), true);
   const std::int64_t timeout_ns = info[0].As<Napi::Number>().Int64Value() * kNsPerMs;
-  const bool ended = engine_->stop(timeout_ns);
+  const bool ended = engine(info.Env()).stop(timeout_ns, info[1].As<Napi::Boolean>().Value());
+  Napi::Object result = Napi::Object::New(info.Env());
+  result.Set("ended", ended);
+  result.Set("sessionEvents", session_events_object(info.Env(), engine_->take_session_events()));
   if (ended) {
     engine_.reset();
     on_failure_.Release();
@@ -152,7 +207,7 @@ Napi::Value EngineWrap::stop(const Napi::CallbackInfo& info) {
     // A thread still runs in it: it may never be freed. The process is about to end.
     (void)engine_.release();
   }
-  return Napi::Boolean::New(info.Env(), ended);
+  return result;
 }
 
 }  // namespace pg_gateway

@@ -19,7 +19,10 @@ class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
   static void define(Napi::Env env, Napi::Object exports);
 
   // Accepts nobody before startAccepting().
-  // new Engine({ workers, connectTimeoutMs, tcpKeepalive }, onBackendFailure)
+  // new Engine({ workers, connectTimeoutMs, tcpKeepalive, logSessions, notifySocket?, stored? },
+  //            onBackendFailure)
+  // With notifySocket (the address) sessions are kept in the service manager's store; stored
+  // ([{ name, fd }]) is what came back from there.
   explicit EngineWrap(const Napi::CallbackInfo& info);
   ~EngineWrap() override;
 
@@ -30,10 +33,16 @@ class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
   Napi::Value start_accepting(const Napi::CallbackInfo& info);
   Napi::Value update_route(
       const Napi::CallbackInfo& info);  // (route | null, cutBelowEpoch, cutReason)
-  Napi::Value configure(const Napi::CallbackInfo& info);  // ({ connectTimeoutMs, tcpKeepalive })
+  Napi::Value configure(
+      const Napi::CallbackInfo& info);  // ({ connectTimeoutMs, tcpKeepalive, logSessions })
   Napi::Value ping(const Napi::CallbackInfo& info);
   Napi::Value stats(const Napi::CallbackInfo& info);
-  Napi::Value stop(const Napi::CallbackInfo& info);  // (timeoutMs) -> all workers ended
+  // () -> { kept, recovered, notWhole, missing, bytesInPipes, ms, problem?, note? }
+  Napi::Value recovery(const Napi::CallbackInfo& info);
+  Napi::Value write_note(const Napi::CallbackInfo& info);  // (text) -> whether it is kept
+  Napi::Value take_session_events(const Napi::CallbackInfo& info);
+  // (timeoutMs, keepSessions) -> { ended: all workers did, sessionEvents: the last ones }
+  Napi::Value stop(const Napi::CallbackInfo& info);
 
   Engine& engine(Napi::Env env);
   void deliver_failure(Napi::Env env, Napi::Function callback);

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: MIT
 #include "fd.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -51,6 +54,16 @@ Result<UniqueFd> make_epoll() {
 Result<UniqueFd> make_eventfd() {
   UniqueFd fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!fd.valid()) return SysError::last("eventfd");
+  return fd;
+}
+
+UniqueFd make_backend_socket(int family, bool tcp_keepalive) {
+  UniqueFd fd(::socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (!fd.valid()) return fd;
+  const int on = 1;
+  // These cannot fail on a TCP socket of ours; a failure would cost latency, not data.
+  ::setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  if (tcp_keepalive) ::setsockopt(fd.get(), SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
   return fd;
 }
 

@@ -68,6 +68,10 @@ class UniqueFd {
 Result<UniqueFd> make_epoll();
 Result<UniqueFd> make_eventfd();
 
+// A socket for a connection to a server: TCP_NODELAY, and keepalive if wanted. Invalid, with
+// errno set, if there is none to be had.
+UniqueFd make_backend_socket(int family, bool tcp_keepalive);
+
 // The words of an errno, "Connection refused".
 std::string describe_errno(int code);
 

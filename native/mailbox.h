@@ -13,6 +13,7 @@
 
 #include "fd.h"
 #include "route.h"
+#include "session_store.h"
 
 namespace pg_gateway {
 
@@ -21,11 +22,17 @@ struct Settings {
   bool tcp_keepalive = true;
   // How long one side may take nothing of what the other, which is gone, has left for it.
   std::int64_t farewell_timeout_ns = 30'000'000'000;
+  // Tell of each session that comes and goes (session_log.h).
+  bool log_sessions = false;
 };
 
 struct NewClient {
   UniqueFd socket;
   bool tcp = true;
+  // Not connected yet; may be invalid. Made before the client was accepted.
+  UniqueFd backend;
+  int backend_family = 0;
+  Kept kept;
 };
 // A listening socket to accept from; owned by the engine, which outlives the workers.
 struct NewListener {
@@ -35,10 +42,12 @@ struct NewListener {
 struct Heartbeat {
   std::int64_t posted_ns = 0;
 };
-struct Stop {};
+struct Stop {
+  bool keep_sessions = false;  // for the next process; else they are cut
+};
 
-using Message = std::variant<NewClient, NewListener, std::shared_ptr<const RouteUpdate>, Settings,
-                             Heartbeat, Stop>;
+using Message = std::variant<NewClient, std::unique_ptr<Survivor>, NewListener,
+                             std::shared_ptr<const RouteUpdate>, Settings, Heartbeat, Stop>;
 
 class Mailbox {
  public:

@@ -8,28 +8,27 @@
 
 namespace pg_gateway {
 
-namespace {
+void Pipe::measure() {
+  static const long page = ::sysconf(_SC_PAGESIZE);
+  const int bytes = ::fcntl(write_end.get(), F_GETPIPE_SZ);
+  slots = bytes >= page ? static_cast<std::uint32_t>(bytes / page) : 1;
+}
 
-std::unique_ptr<Pipe> make_pipe() {
+std::unique_ptr<Pipe> PipePool::take() {
+  if (!idle_.empty()) {
+    std::unique_ptr<Pipe> pipe = std::move(idle_.back());
+    idle_.pop_back();
+    return pipe;
+  }
   std::array<int, 2> ends{};
   if (::pipe2(ends.data(), O_NONBLOCK | O_CLOEXEC) != 0) return nullptr;
   auto pipe = std::make_unique<Pipe>();
   pipe->read_end.reset(ends[0]);
   pipe->write_end.reset(ends[1]);
   // EPERM past pipe-user-pages-soft: a small pipe is slower and still right.
-  int bytes = ::fcntl(ends[1], F_SETPIPE_SZ, PipePool::kPipeBytes);
-  if (bytes < 0) bytes = ::fcntl(ends[1], F_GETPIPE_SZ);
-  static const long page = ::sysconf(_SC_PAGESIZE);
-  pipe->slots = bytes >= page ? static_cast<std::uint32_t>(bytes / page) : 1;
-  return pipe;
-}
-
-}  // namespace
-
-std::unique_ptr<Pipe> PipePool::take() {
-  if (idle_.empty()) return make_pipe();
-  std::unique_ptr<Pipe> pipe = std::move(idle_.back());
-  idle_.pop_back();
+  ::fcntl(ends[1], F_SETPIPE_SZ, kPipeBytes);
+  pipe->measure();
+  if (keeper_ != nullptr) keeper_->keep_pipe(*pipe);
   return pipe;
 }
 

@@ -7,6 +7,7 @@
 // has come out; one that dies with bytes in it is destroyed, never re-admitted.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -16,12 +17,39 @@
 
 namespace pg_gateway {
 
+struct Pipe;
+
+// Who keeps copies of pipes beyond the life of this process. Any thread.
+class PipeKeeper {
+ public:
+  // Sets `owner` and `kept_slot` if it could be kept.
+  virtual void keep_pipe(Pipe& pipe) = 0;
+  virtual void forget_pipe(const Pipe& pipe) = 0;
+
+ protected:
+  ~PipeKeeper() = default;
+};
+
 struct Pipe {
+  Pipe() = default;
+  ~Pipe() {
+    if (keeper != nullptr) keeper->forget_pipe(*this);
+  }
+  Pipe(const Pipe&) = delete;
+  Pipe& operator=(const Pipe&) = delete;
+
+  // Reads back how many buffers it holds.
+  void measure();
+
   UniqueFd read_end;
   UniqueFd write_end;
   // How many buffers it holds (pipe(7): one a page). A splice that moved fewer
   // bytes than this cannot have been stopped by a full pipe.
   std::uint32_t slots = 0;
+  // Where to write whose bytes it is about to hold (ledger.h); null: it is not kept.
+  std::atomic<std::uint64_t>* owner = nullptr;
+  PipeKeeper* keeper = nullptr;
+  std::uint32_t kept_slot = 0;
 };
 
 class PipePool {
@@ -33,6 +61,8 @@ class PipePool {
   static constexpr std::size_t kMaxIdle = 4;
 
   PipePool() = default;
+  // New pipes are given to the keeper.
+  void set_keeper(PipeKeeper* keeper) { keeper_ = keeper; }
   PipePool(const PipePool&) = delete;
   PipePool& operator=(const PipePool&) = delete;
 
@@ -45,6 +75,7 @@ class PipePool {
 
  private:
   std::vector<std::unique_ptr<Pipe>> idle_;
+  PipeKeeper* keeper_ = nullptr;
 };
 
 }  // namespace pg_gateway

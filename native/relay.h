@@ -38,7 +38,9 @@ class Relay {
   // `stream_source`: a short splice from this source proves it empty. True for TCP
   // (epoll(7), question 9); false for AF_UNIX, which also stops at a message with
   // control data.
-  explicit Relay(bool stream_source = true) : stream_source_(stream_source) {}
+  // `owner`: what a kept pipe is marked with while it may hold bytes of this direction.
+  explicit Relay(bool stream_source = true, std::uint64_t owner = 0)
+      : owner_(owner), stream_source_(stream_source) {}
 
   // An edge: the source has bytes, an end of stream (`hangup`) or an error (`hangup`).
   void source_ready(bool hangup) {
@@ -54,6 +56,14 @@ class Relay {
   // Gives the direction up; what is in its pipe is thrown away with the pipe.
   void abandon();
 
+  // Goes on from where an earlier process was: with the bytes that are stuck in a pipe, or
+  // after the end of the stream was passed on.
+  void resume(std::unique_ptr<Pipe> pipe, std::uint32_t residue) {
+    pipe_ = std::move(pipe);
+    residue_ = residue;
+  }
+  void resume_ended() { ended_ = true; }
+
   // Moves bytes until something blocks. `source` and `sink` are borrowed.
   [[nodiscard]] PumpResult pump(int source, int sink, PipePool& pool);
 
@@ -68,6 +78,7 @@ class Relay {
 
   std::unique_ptr<Pipe> pipe_;
   std::uint64_t delivered_ = 0;
+  std::uint64_t owner_;
   std::uint32_t residue_ = 0;
   int last_errno_ = 0;
   bool stream_source_;

@@ -16,7 +16,9 @@ bool allowed(SessionState from, SessionState to) {
   using S = SessionState;
   switch (from) {
     case S::kFree:
-      return to == S::kConnecting || to == S::kRejecting;
+      return to == S::kConnecting || to == S::kRejecting || to == S::kHeld || to == S::kRelaying;
+    case S::kHeld:
+      return to == S::kConnecting || to == S::kRejecting || to == S::kClosing;
     case S::kConnecting:
       return to == S::kRelaying || to == S::kRejecting || to == S::kClosing;
     case S::kRelaying:
@@ -41,16 +43,27 @@ void Session::transition(SessionState to) {
   state_ = to;
 }
 
-void Session::begin(UniqueFd client_socket, bool tcp) {
+void Session::begin(UniqueFd client_socket, bool tcp, const Kept& place) {
   client = std::move(client_socket);
-  up_ = Relay(tcp);
-  down_ = Relay(true);
+  kept = place;
+  up_ = Relay(tcp, pipe_owner(kept.id, Direction::kUp));
+  down_ = Relay(true, pipe_owner(kept.id, Direction::kDown));
+  epoch = 0;
   tcp_client_ = tcp;
   client_gone_ = false;
   client_reset_ = false;
   backend_gone_ = false;
   end_reason = EndReason::kCount;
   reject_counted = false;
+}
+
+void Session::resume(Survivor::Way (&ways)[2]) {
+  for (const Direction direction : {Direction::kUp, Direction::kDown}) {
+    Survivor::Way& way = ways[static_cast<std::size_t>(direction)];
+    Relay& relay = direction == Direction::kUp ? up_ : down_;
+    if (way.ended) relay.resume_ended();
+    if (way.pipe != nullptr) relay.resume(std::move(way.pipe), way.residue);
+  }
 }
 
 void Session::note_events(Side side, std::uint32_t events) {

@@ -6,6 +6,11 @@
 //   from        to          when
 //   kFree       kConnecting a client came and there is a route
 //   kFree       kRejecting  a client came and there is none
+//   kFree       kHeld       taken up from an earlier process, and no route is decided yet
+//   kFree       kRelaying   taken up from an earlier process
+//   kHeld       kConnecting there is a route
+//   kHeld       kRejecting  there is none
+//   kHeld       kClosing    the client went away
 //   kConnecting kRelaying   the backend accepted
 //   kConnecting kRejecting  it did not, or its route was withdrawn on proof
 //   kConnecting kClosing    the client went away
@@ -24,10 +29,18 @@
 #include "fd.h"
 #include "rejection.h"
 #include "relay.h"
+#include "session_store.h"
 
 namespace pg_gateway {
 
-enum class SessionState : std::uint8_t { kFree, kConnecting, kRelaying, kRejecting, kClosing };
+enum class SessionState : std::uint8_t {
+  kFree,
+  kHeld,
+  kConnecting,
+  kRelaying,
+  kRejecting,
+  kClosing
+};
 
 enum class SessionProgress : std::uint8_t {
   kWaiting,  // an edge will come
@@ -50,7 +63,9 @@ class Session {
   void transition(SessionState to);
 
   // Makes a free session that of `client`. `tcp`: the socket is TCP, not AF_UNIX.
-  void begin(UniqueFd client_socket, bool tcp);
+  void begin(UniqueFd client_socket, bool tcp, const Kept& place);
+  // Makes a free session go on where an earlier process was. Its backend is connected.
+  void resume(Survivor::Way (&ways)[2]);
   // An epoll event of a relaying session, or of the client of a connecting one, without
   // moving a byte.
   void note_events(Side side, std::uint32_t events);
@@ -60,7 +75,10 @@ class Session {
   bool taking_farewell() const {
     return (backend_gone_ && !down_.ended()) || (client_gone_ && !up_.ended());
   }
+  bool tcp_client() const { return tcp_client_; }
   std::uint64_t delivered() const { return up_.delivered() + down_.delivered(); }
+  std::uint64_t delivered_up() const { return up_.delivered(); }
+  std::uint64_t delivered_down() const { return down_.delivered(); }
   // Lets go of the sockets, after shutdown(2): copies of a descriptor may exist
   // elsewhere, and while one does, close(2) alone sends no FIN.
   void release_sockets();
@@ -68,6 +86,7 @@ class Session {
 
   UniqueFd client;
   UniqueFd backend;
+  Kept kept;
   std::unique_ptr<Rejection> rejection;
   std::int64_t connect_started_ns = 0;
   std::int64_t deadline_ns = 0;  // of connecting, rejecting, or taking a farewell; 0: none
@@ -77,6 +96,7 @@ class Session {
   std::uint64_t farewell_mark = 0;  // delivered() when the deadline of a farewell was set
   std::uint32_t epoch = 0;
   std::uint16_t server = 0;
+  std::uint16_t backend_family = 0;
   bool queued = false;  // in the worker's run queue
   bool reject_counted = false;
   RejectReason reject_reason = RejectReason::kNoPrimary;

@@ -5,24 +5,13 @@
 #include <cstddef>
 #include <string>
 
+#include "reason_labels.h"
+
 namespace pg_gateway {
 
 namespace {
 
 using Workers = std::vector<std::unique_ptr<Worker>>;
-
-// Labels, in the order of the enumerations in counters.h.
-constexpr std::array<const char*, 4> kRejectReasons = {"no_primary", "connect_failed", "startup",
-                                                       "resources"};
-constexpr std::array<const char*, 3> kCutReasons = {"demoted", "superseded", "shutdown"};
-constexpr std::array<const char*, 5> kEndReasons = {"client_closed", "backend_closed",
-                                                    "client_reset", "backend_reset", "resources"};
-constexpr std::array<const char*, 4> kConnectFailures = {"refused", "timeout", "unreachable",
-                                                         "other"};
-static_assert(kRejectReasons.size() == static_cast<std::size_t>(RejectReason::kCount));
-static_assert(kCutReasons.size() == static_cast<std::size_t>(CutReason::kCount));
-static_assert(kEndReasons.size() == static_cast<std::size_t>(EndReason::kCount));
-static_assert(kConnectFailures.size() == static_cast<std::size_t>(ConnectFailure::kCount));
 
 template <typename Pick>
 std::uint64_t sum(const Workers& workers, Pick pick) {
@@ -84,7 +73,7 @@ Napi::Object server_object(Napi::Env env, const Workers& workers, std::size_t sl
 bool was_used(const Workers& workers, std::size_t slot) {
   for (const auto& worker : workers) {
     const ServerCounters& server = worker->counters().servers[slot];
-    if (server.connects.get() > 0) return true;
+    if (server.connects.get() > 0 || server.sessions.get() > 0) return true;
     for (std::size_t i = 0; i < kConnectFailures.size(); ++i) {
       if (server.connect_failures[static_cast<ConnectFailure>(i)].get() > 0) return true;
     }
@@ -117,6 +106,14 @@ Napi::Object stats_object(Napi::Env env, const Engine& engine) {
   out.Set("ended",
           by_reason<EndReason>(
               env, workers, kEndReasons, [](const Counters& c) -> const auto& { return c.ended; }));
+
+  const SessionStore::Usage usage = engine.kept();
+  Napi::Object kept = Napi::Object::New(env);
+  kept.Set("sessions", static_cast<double>(usage.sessions));
+  kept.Set("segments", static_cast<double>(usage.segments));
+  kept.Set("messages", static_cast<double>(usage.messages));
+  kept.Set("failures", Napi::BigInt::New(env, usage.failures));
+  out.Set("kept", kept);
 
   Napi::Array servers = Napi::Array::New(env);
   for (std::size_t slot = 0; slot < kMaxServers; ++slot) {

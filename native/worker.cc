@@ -30,10 +30,14 @@ constexpr std::int64_t kAcceptPauseNs = 100 * kNsPerMs;
 }  // namespace
 
 SysError Worker::start(const std::vector<std::unique_ptr<Worker>>& peers, FailureSink& failures,
-                       Settings settings) {
+                       Settings settings, SessionStore* store) {
   peers_ = &peers;
+  store_ = store;
+  pipes_.set_keeper(store);
   failures_ = &failures;
   settings_ = settings;
+  if (settings.log_sessions) session_log_.prepare();
+  session_log_.record(settings.log_sessions);
   if (SysError error = mailbox_.open()) return error;
   Result<UniqueFd> epoll = make_epoll();
   if (!epoll.ok()) return epoll.error();
@@ -81,6 +85,11 @@ bool Worker::join(std::int64_t deadline_ns) {
   return true;
 }
 
+void Worker::configure(const Settings& settings) {
+  if (settings.log_sessions) session_log_.prepare();
+  post(settings);
+}
+
 void Worker::ping() {
   const std::int64_t now = monotonic_ns();
   std::int64_t none = 0;
@@ -103,7 +112,7 @@ void Worker::run() {
     expire_deadlines();
     reap();
   }
-  stop_all();
+  if (!keep_sessions_) cut_all();
 }
 
 int Worker::next_timeout_ms() {
@@ -148,18 +157,23 @@ void Worker::handle_messages() {
 void Worker::handle(Message& message) {
   if (auto* client = std::get_if<NewClient>(&message)) {
     open_session(std::move(*client));
+  } else if (auto* survivor = std::get_if<std::unique_ptr<Survivor>>(&message)) {
+    resume_session(std::move(**survivor));
   } else if (auto* update = std::get_if<std::shared_ptr<const RouteUpdate>>(&message)) {
     apply(**update);
   } else if (auto* listener = std::get_if<NewListener>(&message)) {
     listen_to(*listener);
   } else if (auto* settings = std::get_if<Settings>(&message)) {
     settings_ = *settings;
+    spare_.reset();  // its options are those of before
+    session_log_.record(settings_.log_sessions);
   } else if (auto* heartbeat = std::get_if<Heartbeat>(&message)) {
     counters_.loop_lag_ns.set(static_cast<std::uint64_t>(monotonic_ns() - heartbeat->posted_ns));
     counters_.beats.add();
     ping_posted_ns_.store(0);
-  } else {
+  } else if (auto* stop = std::get_if<Stop>(&message)) {
     stopping_ = true;
+    keep_sessions_ = stop->keep_sessions;
   }
 }
 
@@ -188,7 +202,7 @@ void Worker::run_queued() {
   }
 }
 
-void Worker::stop_all() {
+void Worker::cut_all() {
   for (std::uint32_t slot = 0; slot < sessions_.slots(); ++slot) cut(slot, CutReason::kShutdown);
   reap();
 }
@@ -204,10 +218,25 @@ void Worker::listen_to(const NewListener& listener) {
   if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, listener.fd, &event) != 0) pause_accepting();
 }
 
+void Worker::take_up(std::unique_ptr<Survivor> survivor) {
+  load_.fetch_add(1, std::memory_order_relaxed);
+  post(std::move(survivor));
+}
+
+void Worker::prepare_spare() {
+  if (!route_.has_value()) return;
+  if (spare_.valid() && spare_family_ == route_->address.family()) return;
+  spare_family_ = route_->address.family();
+  spare_ = make_backend_socket(spare_family_, settings_.tcp_keepalive);
+}
+
 // Accepts a few connections and gives each to the least loaded worker.
 void Worker::accept_some(Listening& listening) {
   if (listening.fd < 0) return;
   for (int i = 0; i < kAcceptBudget && resume_accepting_ns_ == 0; ++i) {
+    // All that can be made before is: a client that is accepted and not yet parked would be
+    // lost if this process were killed.
+    prepare_spare();
     UniqueFd socket(::accept4(listening.fd, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (!socket.valid()) {
       if (errno == EAGAIN) return;
@@ -223,13 +252,21 @@ void Worker::accept_some(Listening& listening) {
       // accept(2)) concerns a connection that is gone: the next one.
       continue;
     }
+    NewClient client{std::move(socket), listening.tcp, {}, 0, {}};
+    if (route_.has_value()) {
+      client.backend = std::move(spare_);
+      client.backend_family = spare_family_;
+      if (store_ != nullptr) {
+        store_->admit(client.kept, client.socket.get(), client.tcp,
+                      {client.backend.get(), route_->epoch, route_->server});
+      }
+    }
     counters_.accepted.add();
     Worker* target = this;
     for (const std::unique_ptr<Worker>& peer : *peers_) {
       if (peer->load() < target->load()) target = peer.get();
     }
     target->load_.fetch_add(1, std::memory_order_relaxed);
-    NewClient client{std::move(socket), listening.tcp};
     if (target == this) {
       open_session(std::move(client));
     } else {

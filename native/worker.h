@@ -24,6 +24,7 @@
 #include "mailbox.h"
 #include "pipe_pool.h"
 #include "route.h"
+#include "session_log.h"
 #include "session_table.h"
 
 struct epoll_event;
@@ -56,8 +57,12 @@ class Worker {
 
   // `peers` are all the workers, this one among them; all outlive the threads.
   SysError start(const std::vector<std::unique_ptr<Worker>>& peers, FailureSink& failures,
-                 Settings settings);
+                 Settings settings, SessionStore* store = nullptr);
+  // A session of an earlier process is this worker's from now on.
+  void take_up(std::unique_ptr<Survivor> survivor);
   void post(Message message) { mailbox_.post(std::move(message)); }
+  // For what happens from now on. The owner's thread.
+  void configure(const Settings& settings);
   // Asks for a heartbeat unless one is still unanswered.
   void ping();
   // Waits for the thread after a Stop; false if it has not ended by the deadline (0:
@@ -65,6 +70,8 @@ class Worker {
   bool join(std::int64_t deadline_ns);
 
   const WorkerCounters& counters() const { return counters_; }
+  // For SessionLog::take().
+  SessionLog& session_log() { return session_log_; }
   // Sessions that are or will be this worker's; what "least loaded" compares.
   std::uint32_t load() const { return load_.load(std::memory_order_relaxed); }
   // How late the worker's loop is: the unanswered heartbeat's age, or what the last
@@ -85,21 +92,29 @@ class Worker {
   void handle(Message& message);
   void expire_deadlines();
   void run_queued();
-  void stop_all();
+  void cut_all();
   // worker.cc: accepting
   void listen_to(const NewListener& listener);
   void accept_some(Listening& listening);
+  void prepare_spare();
   void pause_accepting();
   void resume_accepting();
 
+  // worker_keep.cc: sessions beyond the life of one process
+  void resume_session(Survivor survivor);
+  void leave_hold(std::uint32_t slot);
+  void leave_store(Session& session);
+  void keep_backend(Session& session);
+
   // worker_sessions.cc: the life of a session
   void open_session(NewClient client);
+  void refuse(std::uint32_t slot);
   void start_connect(std::uint32_t slot);
   void finish_connect(std::uint32_t slot);
   void connect_failed(std::uint32_t slot, int error);
   void start_rejection(std::uint32_t slot, RejectReason reason, int error);
   void advance_rejection(std::uint32_t slot);
-  void count_rejection(Session& session);
+  void count_rejection(std::uint32_t slot);
   void relay(std::uint32_t slot);
   void cut(std::uint32_t slot, CutReason reason);
   void end_session(std::uint32_t slot, EndReason reason);
@@ -119,6 +134,12 @@ class Worker {
   SessionTable sessions_;
   std::vector<Listening> listeners_;
   std::optional<Route> route_;
+  bool decided_ = false;  // a route, or that there is none, has been told
+  // The backend socket of the next client, so that nothing but parking comes between
+  // accepting it and connecting.
+  UniqueFd spare_;
+  int spare_family_ = 0;
+  SessionStore* store_ = nullptr;  // null: sessions end with this process
   Settings settings_;
   const std::vector<std::unique_ptr<Worker>>* peers_ = nullptr;
   FailureSink* failures_ = nullptr;
@@ -130,8 +151,10 @@ class Worker {
   std::int64_t resume_accepting_ns_ = 0;  // 0: not paused
   std::int64_t retry_starved_ns_ = 0;     // 0: none
   bool stopping_ = false;
+  bool keep_sessions_ = false;  // at the stop
 
   WorkerCounters counters_;
+  SessionLog session_log_;
   std::atomic<std::uint32_t> load_{0};
   std::atomic<std::int64_t> ping_posted_ns_{0};  // 0: none unanswered
   pthread_t thread_{};

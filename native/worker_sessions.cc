@@ -54,12 +54,6 @@ std::string answer_for(RejectReason reason, int error) {
   return fatal_error_response("57P03", "no PostgreSQL primary is available", detail);
 }
 
-void set_flag(int fd, int level, int option) {
-  const int on = 1;
-  // Cannot fail on a TCP socket of ours; a failure would cost latency, not data.
-  ::setsockopt(fd, level, option, &on, sizeof on);
-}
-
 }  // namespace
 
 bool Worker::watch(int fd, std::uint32_t slot, Side side) {
@@ -76,14 +70,11 @@ bool Worker::watch(int fd, std::uint32_t slot, Side side) {
 void Worker::open_session(NewClient client) {
   const std::uint32_t slot = sessions_.allocate();
   Session& session = sessions_[slot];
-  session.begin(std::move(client.socket), client.tcp);
-  if (!watch(session.client.get(), slot, Side::kClient)) {
-    counters_.rejected[RejectReason::kResources].add();
-    session.release_sockets();
-    sessions_.free(slot);
-    load_.fetch_sub(1, std::memory_order_relaxed);
-    return;
-  }
+  session.begin(std::move(client.socket), client.tcp, client.kept);
+  session.backend = std::move(client.backend);
+  session.backend_family = static_cast<std::uint16_t>(client.backend_family);
+  session_log_.came(slot, session);
+  if (!watch(session.client.get(), slot, Side::kClient)) return refuse(slot);
   if (route_.has_value()) {
     session.transition(SessionState::kConnecting);
     counters_.active.add();
@@ -93,6 +84,17 @@ void Worker::open_session(NewClient client) {
   }
 }
 
+// The client cannot even be listened to; the session is in kFree.
+void Worker::refuse(std::uint32_t slot) {
+  counters_.rejected[RejectReason::kResources].add();
+  Session& session = sessions_[slot];
+  session_log_.turned_away(slot, session, RejectReason::kResources);
+  leave_store(session);
+  session.release_sockets();
+  sessions_.free(slot);
+  load_.fetch_sub(1, std::memory_order_relaxed);
+}
+
 // Connects to the current route; the session is in kConnecting and there is a route.
 void Worker::start_connect(std::uint32_t slot) {
   Session& session = sessions_[slot];
@@ -100,12 +102,15 @@ void Worker::start_connect(std::uint32_t slot) {
   session.server = route_->server;
   ++session.attempt;
   session.connect_started_ns = monotonic_ns();
-  session.backend.reset(
-      ::socket(route_->address.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-  if (!session.backend.valid()) return connect_failed(slot, errno);
+  const int family = route_->address.family();
+  const bool is_new = !session.backend.valid() || session.backend_family != family;
+  if (is_new) {
+    session.backend = make_backend_socket(family, settings_.tcp_keepalive);
+    if (!session.backend.valid()) return connect_failed(slot, errno);
+    session.backend_family = static_cast<std::uint16_t>(family);
+  }
+  if (is_new || session.kept.epoch != session.epoch) keep_backend(session);
   const int fd = session.backend.get();
-  set_flag(fd, IPPROTO_TCP, TCP_NODELAY);
-  if (settings_.tcp_keepalive) set_flag(fd, SOL_SOCKET, SO_KEEPALIVE);
   if (::connect(fd, route_->address.get(), route_->address.length) != 0 && errno != EINPROGRESS) {
     return connect_failed(slot, errno);
   }
@@ -129,6 +134,7 @@ void Worker::finish_connect(std::uint32_t slot) {
   ServerCounters& server = counters_.servers[session.server];
   server.connected(monotonic_ns() - session.connect_started_ns);
   server.sessions.add();
+  session_log_.opened(slot, session);
 }
 
 void Worker::connect_failed(std::uint32_t slot, int error) {
@@ -144,13 +150,12 @@ void Worker::connect_failed(std::uint32_t slot, int error) {
 // `error`: the errno that prevented the connection, if there was one.
 void Worker::start_rejection(std::uint32_t slot, RejectReason reason, int error) {
   Session& session = sessions_[slot];
-  if (session.state() == SessionState::kConnecting) {
-    if (session.backend.valid()) {
-      ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, session.backend.get(), nullptr);
-      session.release_backend();
-    }
-    counters_.active.sub();
+  leave_store(session);
+  if (session.backend.valid()) {
+    ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, session.backend.get(), nullptr);
+    session.release_backend();
   }
+  if (session.state() == SessionState::kConnecting) counters_.active.sub();
   session.transition(SessionState::kRejecting);
   session.reject_reason = reason;
   session.rejection = std::make_unique<Rejection>(answer_for(reason, error));
@@ -167,7 +172,7 @@ void Worker::advance_rejection(std::uint32_t slot) {
       break;
     case RejectProgress::kAnswered:
       if (had_answered) break;
-      count_rejection(session);
+      count_rejection(slot);
       set_deadline(slot, monotonic_ns() + kLingerTimeoutNs);
       break;
     case RejectProgress::kMalformed:
@@ -179,15 +184,22 @@ void Worker::advance_rejection(std::uint32_t slot) {
 
 // Once for each client: under the reason it was turned away for, or as one that never
 // got as far as asking.
-void Worker::count_rejection(Session& session) {
+void Worker::count_rejection(std::uint32_t slot) {
+  Session& session = sessions_[slot];
   if (std::exchange(session.reject_counted, true)) return;
-  counters_.rejected[session.rejection->heard() ? session.reject_reason : RejectReason::kStartup]
-      .add();
+  const RejectReason reason =
+      session.rejection->heard() ? session.reject_reason : RejectReason::kStartup;
+  counters_.rejected[reason].add();
+  session_log_.turned_away(slot, session, reason);
 }
 
 void Worker::session_event(std::uint32_t slot, Side side, std::uint32_t events) {
   Session& session = sessions_[slot];
   switch (session.state()) {
+    case SessionState::kHeld:
+      session.note_events(side, events);
+      if ((events & EPOLLERR) != 0) end_session(slot, EndReason::kClientReset);
+      break;
     case SessionState::kConnecting:
       if (side == Side::kClient) {
         // A hang-up without an error is an AF_UNIX client's that has said all it had to say (a
@@ -267,6 +279,7 @@ void Worker::deadline_passed(std::uint32_t slot) {
       }
       break;
     case SessionState::kFree:
+    case SessionState::kHeld:
     case SessionState::kClosing:
       break;
   }
@@ -283,8 +296,10 @@ void Worker::cut(std::uint32_t slot, CutReason reason) {
     case SessionState::kRelaying:
     case SessionState::kConnecting:
       counters_.cut[reason].add();
+      session_log_.cut(slot, session, reason);
       close_session(slot);
       break;
+    case SessionState::kHeld:
     case SessionState::kRejecting:
       close_session(slot);
       break;
@@ -297,6 +312,7 @@ void Worker::cut(std::uint32_t slot, CutReason reason) {
 // Closes a session that one of its sides has ended.
 void Worker::end_session(std::uint32_t slot, EndReason reason) {
   counters_.ended[reason].add();
+  session_log_.ended(slot, sessions_[slot], reason);
   if (reason == EndReason::kBackendReset) report(sessions_[slot], ECONNRESET);
   close_session(slot);
 }
@@ -307,7 +323,7 @@ void Worker::close_session(std::uint32_t slot) {
   if (session.state() == SessionState::kRelaying || session.state() == SessionState::kConnecting) {
     counters_.active.sub();
   }
-  if (session.state() == SessionState::kRejecting) count_rejection(session);
+  if (session.state() == SessionState::kRejecting) count_rejection(slot);
   session.deadline_ns = 0;
   session.transition(SessionState::kClosing);
   closing_.push_back(slot);
@@ -316,6 +332,7 @@ void Worker::close_session(std::uint32_t slot) {
 void Worker::reap() {
   for (const std::uint32_t slot : closing_) {
     Session& session = sessions_[slot];
+    leave_store(session);
     for (const UniqueFd* socket : {&session.client, &session.backend}) {
       if (socket->valid()) ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, socket->get(), nullptr);
     }
@@ -330,8 +347,14 @@ void Worker::reap() {
 
 void Worker::apply(const RouteUpdate& update) {
   route_ = update.route;
+  decided_ = true;
+  prepare_spare();
   for (std::uint32_t slot = 0; slot < sessions_.slots(); ++slot) {
     Session& session = sessions_[slot];
+    if (session.state() == SessionState::kHeld) {
+      leave_hold(slot);
+      continue;
+    }
     if (session.epoch >= update.cut_below_epoch) continue;
     if (session.state() == SessionState::kRelaying) {
       cut(slot, update.cut_reason);

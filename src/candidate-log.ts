@@ -45,7 +45,10 @@ export class CandidateLog {
     const tookMs = Math.round(seen.tookMs * 10) / 10;
     if (up) {
       const { address, port } = seen.address;
-      this.#logger.info('candidate answers', { candidate: name, state, address, port, took_ms: tookMs });
+      const fields = { candidate: name, state, address, port, took_ms: tookMs };
+      // At the start all are new, and STATE CHANGE tells of them; later it is news.
+      if (told === undefined) this.#logger.info('candidate answers', fields);
+      else this.#logger.notice('candidate answers', fields);
       return;
     }
     const fields = { candidate: name, reason: seen.reason, detail: seen.detail, took_ms: tookMs };

@@ -1,37 +1,63 @@
 // SPDX-License-Identifier: MIT
-// Whether the password of the probes stands where every user of the machine can
-// read it. Reads the mode of a file, synchronously.
+// A probe password that stands in a file which every user of the machine may read:
+// worth a warning, not an error.
 
-import { readFileSync, statSync } from 'node:fs';
+import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
 
-import type { EffectiveSetting } from './config-types.js';
+import { oneLine } from './config-problems.js';
+import { PASSWORD_CREDENTIAL } from './config-sources.js';
 
-/** Where a Debian service has its environment from (EnvironmentFile= of pg-gateway.service). */
-export const ENVIRONMENT_FILE = '/etc/default/pg-gateway';
+/** Where the units of the Debian package have their EnvironmentFile=, one for each gateway. */
+export const ENVIRONMENT_FILES = '/etc/default';
+const ENVIRONMENT_FILE_NAME = /^pg-gateway(?:[@.-].*)?$/;
+/** Whatever its quotes; a comment begins with # or ; (systemd.exec(5), EnvironmentFile=). */
+const GIVES_PASSWORD = /^[ \t]*PGPASSWORD[ \t]*=[ \t]*["']?[^"'\s]/m;
 
-/** The file that tells everybody the password in use, or undefined if there is none. Throws nothing. */
-export function exposedPasswordFile(
-  settings: readonly EffectiveSetting[],
-  environmentFile = ENVIRONMENT_FILE,
-): string | undefined {
-  const from = settings.find(({ key }) => key === 'probe.password')?.from;
-  // A source that is a file is named by its path.
-  if (from?.startsWith('/') === true) return isReadableByAll(from) ? from : undefined;
-  if (from !== 'environment PGPASSWORD') return undefined;
-  return isReadableByAll(environmentFile) && setsPassword(environmentFile) ? environmentFile : undefined;
+export interface ExposureInput {
+  /** Configuration files that give probe.password, whether or not another source overrides it. */
+  readonly configFiles: readonly string[];
+  readonly env: NodeJS.ProcessEnv;
+  /** Folder of the environment files. */
+  readonly environmentFiles: string;
 }
 
-function isReadableByAll(path: string): boolean {
+/** One line that names the files and the way out, or none. */
+export function passwordWarnings({ configFiles, env, environmentFiles }: ExposureInput): readonly string[] {
+  const inEnvironment = (env['PGPASSWORD'] ?? '') === '' ? [] : filesWithPassword(environmentFiles);
+  const files = [...configFiles, ...inEnvironment].filter(readableByAll);
+  if (files.length === 0) return [];
+  return [
+    oneLine(
+      `${files.join(', ')}: the password of the probes can be read by every user of this machine: ` +
+        `move it into the systemd credential ${PASSWORD_CREDENTIAL} (LoadCredential=${PASSWORD_CREDENTIAL}:FILE) ` +
+        'or into a password file (probe.passfile, PGPASSFILE) that nobody else may read',
+    ),
+  ];
+}
+
+/** systemd has read these as root: one that this user cannot read is as it should be. */
+function filesWithPassword(folder: string): string[] {
   try {
-    return (statSync(path).mode & 0o004) !== 0;
+    const names = readdirSync(folder).filter((name) => ENVIRONMENT_FILE_NAME.test(name));
+    return names
+      .sort()
+      .map((name) => join(folder, name))
+      .filter((path) => readableByAll(path) && GIVES_PASSWORD.test(readFileSync(path, 'utf8')));
   } catch {
-    return false;
+    return []; // no such folder, or a file that went meanwhile
   }
 }
 
-function setsPassword(path: string): boolean {
+/** Regular file, readable by others, in folders that others may pass through. */
+function readableByAll(path: string): boolean {
   try {
-    return /^\s*PGPASSWORD\s*=\s*\S/m.test(readFileSync(path, 'utf8'));
+    const file = statSync(path);
+    if (!file.isFile() || (file.mode & 0o004) === 0) return false;
+    for (let folder = dirname(resolve(path)); ; folder = dirname(folder)) {
+      if ((statSync(folder).mode & 0o001) === 0) return false;
+      if (folder === dirname(folder)) return true;
+    }
   } catch {
     return false;
   }

@@ -86,4 +86,6 @@ export type SettingValue = string | number | boolean | readonly string[];
 /** A configuration that knows where its values are from. */
 export interface LoadedConfig extends Config {
   readonly settings: readonly EffectiveSetting[];
+  /** What is allowed but should not be: one line each, without secrets. */
+  readonly warnings: readonly string[];
 }

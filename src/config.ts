@@ -7,12 +7,14 @@
 // good, or a `ConfigError` tells everything that is not.
 
 import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
 
 import convict from 'convict';
 import { parse, TomlError } from 'smol-toml';
 
 import { parseCandidates } from './candidates.js';
 import type { Candidate } from './candidates.js';
+import { ENVIRONMENT_FILES, passwordWarnings } from './config-exposure.js';
 import { resolveLogin } from './config-login.js';
 import type { Login } from './config-login.js';
 import { badValue, ConfigError, invalid, oneLine, unreadable } from './config-problems.js';
@@ -50,6 +52,8 @@ export interface LoadInput {
   readonly file?: string | undefined;
   /** Folder of pg-gateway.toml and conf.d; /etc/pg-gateway if left out. */
   readonly directory?: string | undefined;
+  /** Folder of the environment files of the units, which systemd reads; /etc/default if left out. */
+  readonly environmentFiles?: string | undefined;
 }
 
 type Settings = convict.Config<RawSettings>;
@@ -58,7 +62,8 @@ type Settings = convict.Config<RawSettings>;
  * Reads every source. Reads the file system synchronously.
  * @throws {ConfigError} CONFIG_INVALID, or CONFIG_UNREADABLE if unreadable files are the only problems.
  */
-export function loadConfig({ env, overrides = [], file, directory = CONFIG_DIRECTORY }: LoadInput): LoadedConfig {
+export function loadConfig(input: LoadInput): LoadedConfig {
+  const { env, overrides = [], file, directory = CONFIG_DIRECTORY, environmentFiles = ENVIRONMENT_FILES } = input;
   registerKinds();
   const problems: Problem[] = [];
   const files = configFiles(file, directory, problems).flatMap((source) => readConfigFile(source, problems));
@@ -66,22 +71,24 @@ export function loadConfig({ env, overrides = [], file, directory = CONFIG_DIREC
   const someUnread = problems.length > 0;
   problems.push(...files.flatMap(({ content }) => content.problems));
   const layers = files.map(({ content }) => content.layer);
+  const withPassword = files
+    .filter(({ content }) => (content.layer.get('probe.password')?.value ?? '') !== '')
+    .map(({ path }) => path);
   layers.push(environmentLayer(env, problems), argumentLayer(overrides));
 
   const failed = new Set(files.flatMap(({ content }) => [...content.failed]));
   for (const layer of layers) dropBadValues(layer, failed, problems);
   const { raw, given } = merge(layers);
-  if (!given.has('candidates') && !failed.has('candidates') && !someUnread) problems.push(noCandidates());
+  if (!given.has('candidates') && !failed.has('candidates') && !someUnread)
+    problems.push(noCandidates(file, directory));
 
   const checkRules = ![...failed].some((key) => key.startsWith('probe.ssl'));
   const login = resolveLogin({ probe: raw.probe, given: (key) => given.get(key), env, checkRules }, problems);
   if (problems.length > 0) throw new ConfigError(problems);
-  return assemble(
-    raw,
-    login,
-    given,
-    files.map(({ path }) => path),
-  );
+  const sources = files.map(({ path }) => path);
+  const config = assemble(raw, login, sources);
+  const warnings = passwordWarnings({ configFiles: withPassword, env, environmentFiles });
+  return { ...config, settings: effectiveSettings(config, given), warnings };
 }
 
 /** A convict object that holds the defaults; it must not look at the process's own environment and arguments. */
@@ -154,10 +161,15 @@ function merge(layers: readonly Layer[]): { readonly raw: RawSettings; readonly 
   return { raw: settings.getProperties(), given };
 }
 
-function noCandidates(): Problem {
+/** All there is in the log of a service that was installed and not yet configured: it says the whole way on. */
+function noCandidates(file: string | undefined, directory: string): Problem {
+  const path = file ?? join(directory, 'pg-gateway.toml');
+  const environment = file === undefined ? ' in /etc/default/pg-gateway or the environment' : ' in the environment';
+  const start = file === undefined ? 'systemctl start pg-gateway.socket' : 'start it again';
   return invalid(
     'candidates',
-    'not set: expected at least one server, as in "db1:5432,db2:5432", in the environment variable CANDIDATES, in a file (/etc/pg-gateway/pg-gateway.toml) or with --candidates',
+    `none are set: name the PostgreSQL servers as candidates = ["db1:5432", "db2:5432"] in ${path}, ` +
+      `or as CANDIDATES=db1:5432,db2:5432${environment}, then: ${start}`,
   );
 }
 
@@ -204,16 +216,11 @@ function syntaxProblem(path: string, error: TomlError): Problem {
   return invalid(path, `line ${String(error.line)}, column ${String(error.column)}: not valid TOML: ${what}`);
 }
 
-function assemble(
-  raw: RawSettings,
-  login: Login,
-  given: ReadonlyMap<string, Given>,
-  sources: readonly string[],
-): LoadedConfig {
+function assemble(raw: RawSettings, login: Login, sources: readonly string[]): Config {
   const candidates = checkedCandidates(raw.candidates);
   const workers =
     raw.sessions.workers === 'auto' ? Math.min(availableParallelism(), MAX_WORKERS) : raw.sessions.workers;
-  const config: Config = {
+  return {
     candidates,
     listen: raw.listen,
     metrics: raw.metrics,
@@ -232,7 +239,6 @@ function assemble(
     logLevel: raw.log.level,
     sources,
   };
-  return { ...config, settings: effectiveSettings(config, given) };
 }
 
 function checkedCandidates(items: readonly string[]): readonly Candidate[] {

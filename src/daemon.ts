@@ -7,8 +7,8 @@
 import { bindHost } from './bind-host.js';
 import { ConfigError, diffConfig } from './config.js';
 import type { Config, LoadedConfig } from './config.js';
-import { openDataPlane } from './dataplane.js';
-import type { BackendFailure, DataPlane } from './dataplane.js';
+import { MAX_EPOCH, openDataPlane } from './dataplane.js';
+import type { BackendFailure, DataPlane, DataPlaneSettings, Recovery } from './dataplane.js';
 import type { ProvenPrimary, Verdict } from './election.js';
 import { startHttp } from './http.js';
 import type { HttpListener, Readiness } from './http.js';
@@ -17,7 +17,10 @@ import type { Logger } from './log.js';
 import { Metrics } from './metrics.js';
 import type { CandidateView } from './metrics.js';
 import { Monitor } from './monitor.js';
+import { ResourceLog } from './resource-log.js';
+import { decodeNote, RestartNoteKeeper } from './restart-note.js';
 import { ServerSlots } from './server-slots.js';
+import { SessionLog } from './session-log.js';
 import { logVerdict, statusText } from './story.js';
 import type { InheritedSockets, Notifier } from './systemd.js';
 import { systemTimers } from './timers.js';
@@ -28,6 +31,8 @@ export interface DaemonOptions {
   /** Reads the configuration anew. Throws ConfigError. */
   readonly reload: () => LoadedConfig;
   readonly inherited: InheritedSockets;
+  /** The service manager, in whose store sessions outlive this process. */
+  readonly notifySocket?: string;
   readonly notifier: Notifier;
   readonly logger: Logger;
   /** Of the product. */
@@ -56,17 +61,25 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   return daemon;
 }
 
+function dataPlaneSettings({ probe, tcpKeepalive, logLevel }: Config): DataPlaneSettings {
+  return { connectTimeoutMs: probe.connectTimeoutMs, tcpKeepalive, logSessions: logLevel === 'debug' };
+}
+
 export class Daemon {
   readonly #options: DaemonOptions;
   readonly #logger: Logger;
-  readonly #slots = new ServerSlots();
+  readonly #slots: ServerSlots;
   readonly #dataPlane: DataPlane;
+  readonly #note: RestartNoteKeeper;
+  readonly #sessionLog: SessionLog;
+  readonly #resourceLog: ResourceLog;
   readonly #monitor: Monitor;
   readonly #metrics: Metrics;
   readonly #watchdog: Watchdog;
   readonly #failureLimit = new RateLimit(FAILURE_LOG_EVERY_MS);
   #config: Config;
   #http: HttpListener | undefined;
+  #warnings: readonly string[] = [];
   #verdict: Verdict | undefined;
   #lastPrimary: ProvenPrimary | undefined;
   #epoch = 0;
@@ -74,29 +87,44 @@ export class Daemon {
   #stopped: Promise<boolean> | undefined;
 
   constructor(options: DaemonOptions) {
-    const { config, logger, notifier, version } = options;
+    const { config, logger, notifier, version, notifySocket, inherited } = options;
     this.#options = options;
     this.#logger = logger;
     this.#config = config;
     this.#dataPlane = openDataPlane({
       workers: config.workers,
-      connectTimeoutMs: config.probe.connectTimeoutMs,
-      tcpKeepalive: config.tcpKeepalive,
+      ...dataPlaneSettings(config),
+      keeping: { ...(notifySocket === undefined ? {} : { notifySocket }), stored: inherited.stored },
       onBackendFailure: (failure) => {
         this.#backendFailed(failure);
       },
     });
-    this.#assignSlots();
+    this.#resourceLog = new ResourceLog(logger, systemTimers);
+    this.#sessionLog = new SessionLog({
+      logger,
+      take: () => this.#dataPlane.takeSessionEvents(),
+      serverName: (slot) => this.#slots.nameOf(slot),
+      timers: systemTimers,
+    });
+    this.#sessionLog.enable(config.logLevel === 'debug');
+    this.#note = this.#takeUp(this.#dataPlane.recovery);
+    this.#slots = new ServerSlots(this.#note.slots);
+    this.#epoch = this.#note.load().epoch;
+    this.#lastPrimary = this.#note.load().primary ?? undefined;
+    // The workers may not have counted yet what they took up: no slot is given to another server.
+    this.#assignSlots(this.#dataPlane.recovery.recovered > 0);
     this.#metrics = new Metrics({
       stats: () => this.#dataPlane.stats(),
       candidates: () => this.#candidateViews(),
       epoch: () => this.#epoch,
       version,
     });
+    this.#metrics.recovery(this.#dataPlane.recovery);
     this.#monitor = new Monitor({
       candidates: config.candidates,
       probe: config.probe,
       logger,
+      store: this.#note,
       onVerdict: (verdict) => {
         this.#decided(verdict);
       },
@@ -118,6 +146,7 @@ export class Daemon {
   }
 
   async start(): Promise<void> {
+    this.#warn(this.#options.config);
     await this.#openListeners();
     this.#watchdog.start();
     this.#monitor.start();
@@ -159,11 +188,40 @@ export class Daemon {
     this.#watchdog.close();
     const { active } = this.#dataPlane.stats();
     const ended = this.#dataPlane.close(WORKERS_STOP_MS);
+    this.#sessionLog.close();
     if (!ended) this.#logger.err('a worker thread did not end in time');
-    await Promise.all([this.#monitor.close(), this.#http?.close()]);
+    const { kept } = this.#dataPlane.recovery;
+    const closed = Promise.all([this.#monitor.close(), this.#http?.close()]);
+    // The next process takes the sessions up when this one has ended: they wait for nothing else.
+    if (!kept) await closed;
     this.#options.notifier.close();
-    this.#logger.notice('stopped', { sessions_closed: active });
+    this.#logger.notice('stopped', kept ? { sessions_kept: active } : { sessions_closed: active });
     return ended;
+  }
+
+  /** Says what became of the sessions of an earlier process, and what is known of them. */
+  #takeUp(recovery: Recovery): RestartNoteKeeper {
+    const { kept, recovered, notWhole, missing, bytesInPipes, ms, problem, note: text } = recovery;
+    const found = text === undefined ? undefined : decodeNote(text);
+    if (text !== undefined && found === undefined) {
+      // Nobody can say where they belong: they must not go on.
+      this.#dataPlane.setRoute(null, { belowEpoch: MAX_EPOCH, reason: 'superseded' });
+      this.#logger.warning('sessions of an earlier process were ended: what it left of them was not understood', {
+        sessions: recovered,
+      });
+    } else if (recovered + notWhole + missing > 0) {
+      const message = 'sessions of an earlier process taken up';
+      const fields = { recovered, not_whole: notWhole, missing, bytes_in_pipes: bytesInPipes, ms: ms.toFixed(1) };
+      if (notWhole + missing > 0) this.#logger.warning(message, fields);
+      else this.#logger.notice(message, fields);
+    }
+    if (problem !== undefined) {
+      const what = kept ? 'sessions of an earlier process were ended' : 'sessions will end with this process';
+      this.#logger.warning(what, { reason: problem });
+    }
+    return new RestartNoteKeeper(found, (note) => {
+      this.#dataPlane.writeNote(note);
+    });
   }
 
   async #openListeners(): Promise<void> {
@@ -192,18 +250,24 @@ export class Daemon {
 
   #apply(next: LoadedConfig): void {
     const { live, fixed, applied } = diffConfig(this.#config, next);
+    this.#warn(next);
     this.#config = applied;
+    this.#sessionLog.drain(); // while its names and the level are those of the sessions
     this.#logger.setLevel(applied.logLevel);
     this.#assignSlots();
-    this.#dataPlane.configure({
-      connectTimeoutMs: applied.probe.connectTimeoutMs,
-      tcpKeepalive: applied.tcpKeepalive,
-    });
+    this.#dataPlane.configure(dataPlaneSettings(applied));
+    this.#sessionLog.enable(applied.logLevel === 'debug');
     this.#monitor.reconfigure(applied.candidates, applied.probe);
     if (fixed.length > 0) {
       this.#logger.warning('these settings change only by a restart', { keys: fixed.join(' ') });
     }
     this.#logger.notice('configuration reloaded', { changed: live.join(' ') || 'nothing' });
+  }
+
+  /** What the log does not have yet. */
+  #warn({ warnings }: LoadedConfig): void {
+    for (const warning of warnings) if (!this.#warnings.includes(warning)) this.#logger.warning(warning);
+    this.#warnings = warnings;
   }
 
   #decided(verdict: Verdict): void {
@@ -240,10 +304,11 @@ export class Daemon {
     if (failure.epoch === this.#epoch) this.#monitor.triggerRound('a backend connection failed');
   }
 
-  #assignSlots(): void {
+  #assignSlots(allInUse = false): void {
     const sessions = new Map(this.#dataPlane.stats().servers.map(({ server, sessions }) => [server, sessions]));
     const names = this.#config.candidates.map(({ name }) => name);
-    this.#slots.assign(names, (slot) => (sessions.get(slot) ?? 0) > 0);
+    this.#slots.assign(names, (slot) => allInUse || (sessions.get(slot) ?? 0) > 0);
+    this.#note.saveSlots(this.#slots.entries());
   }
 
   #candidateViews(): readonly CandidateView[] {
@@ -269,6 +334,7 @@ export class Daemon {
 
   #tick(): void {
     this.#dataPlane.ping();
+    this.#resourceLog.observe(this.#dataPlane.stats());
     this.#options.notifier.status(this.#status());
     this.#cancelStatus = systemTimers.after(STATUS_EVERY_MS, () => {
       this.#tick();

@@ -81,6 +81,17 @@ export interface WorkerStats {
   readonly beat: bigint;
 }
 
+/** Sessions that the next process would find. */
+export interface KeptStats {
+  readonly sessions: number;
+  /** Socket pairs in the service manager's store. */
+  readonly segments: number;
+  /** Parked messages, those of ended sessions among them. */
+  readonly messages: number;
+  /** Sessions that could not be kept, or no longer. */
+  readonly failures: bigint;
+}
+
 export interface DataPlaneStats {
   /** Client connections accepted. */
   readonly accepted: bigint;
@@ -96,4 +107,6 @@ export interface DataPlaneStats {
   /** The slots in use; slots that never had a route or a session may be left out. */
   readonly servers: readonly ServerStats[];
   readonly workers: readonly WorkerStats[];
+  /** All 0 where nothing is kept. */
+  readonly kept: KeptStats;
 }

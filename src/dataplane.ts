@@ -10,6 +10,8 @@ import { getSystemErrorName } from 'node:util';
 
 import type { CutReason, DataPlaneStats } from './dataplane-stats.js';
 import { GatewayError } from './errors.js';
+import type { StoredDescriptor } from './systemd.js';
+import type { SessionEvents } from './session-log.js';
 
 /** Where new sessions go. */
 export interface Route {
@@ -42,9 +44,39 @@ export interface DataPlaneSettings {
   readonly connectTimeoutMs: number;
   /** SO_KEEPALIVE on both sockets of a session. */
   readonly tcpKeepalive: boolean;
+  /** Record each session that comes and goes, for takeSessionEvents(). */
+  readonly logSessions: boolean;
+}
+
+/** Where sessions are kept beyond the life of this process. */
+export interface SessionKeeping {
+  /** $NOTIFY_SOCKET: the service manager, whose file descriptor store is used; without it nothing is kept. */
+  readonly notifySocket?: string;
+  /** What an earlier process left there. The data plane takes the descriptors over. */
+  readonly stored: readonly StoredDescriptor[];
+}
+
+/** What became of the sessions of an earlier process. */
+export interface Recovery {
+  /** Whether the sessions of this process are kept for the next. */
+  readonly kept: boolean;
+  readonly recovered: number;
+  /** Ended because the kernel's byte counts did not prove them whole. */
+  readonly notWhole: number;
+  /** Known, but their sockets did not come back. */
+  readonly missing: number;
+  /** Bytes that were on their way. */
+  readonly bytesInPipes: number;
+  /** How long it took, milliseconds. */
+  readonly ms: number;
+  /** Why nothing could be taken over. */
+  readonly problem?: string;
+  /** The last one of the earlier process. */
+  readonly note?: string;
 }
 
 export interface DataPlaneOptions extends DataPlaneSettings {
+  readonly keeping?: SessionKeeping;
   /** Threads, 1..64. */
   readonly workers: number;
   /** Called on the event loop; a burst of failures comes as one, the newest. */
@@ -54,8 +86,10 @@ export interface DataPlaneOptions extends DataPlaneSettings {
 /** Slots of servers that the native side has counters for (kMaxServers). */
 export const MAX_SERVERS = 128;
 const MAX_WORKERS = 64;
-const MAX_EPOCH = 2 ** 32 - 1;
+/** Of `Route.epoch`. */
+export const MAX_EPOCH = 2 ** 32 - 1;
 const MAX_TIMEOUT_MS = 600_000;
+const NO_EVENTS: SessionEvents = { events: [], lost: 0 };
 
 /** The order of `enum class CutReason` in native/counters.h. */
 const CUT_REASON_NUMBERS: Readonly<Record<Cut['reason'], number>> = { demoted: 0, superseded: 1 };
@@ -68,12 +102,15 @@ interface NativeEngine {
   configure(settings: DataPlaneSettings): void;
   ping(): void;
   stats(): DataPlaneStats;
-  stop(timeoutMs: number): boolean;
+  recovery(): Recovery;
+  writeNote(text: string): boolean;
+  takeSessionEvents(): SessionEvents;
+  stop(timeoutMs: number, keepSessions: boolean): { readonly ended: boolean; readonly sessionEvents: SessionEvents };
 }
 
 interface NativeModule {
   readonly Engine: new (
-    options: DataPlaneSettings & { readonly workers: number },
+    options: DataPlaneSettings & Partial<SessionKeeping> & { readonly workers: number },
     onBackendFailure: (failure: BackendFailure) => void,
   ) => NativeEngine;
 }
@@ -86,9 +123,9 @@ export function openDataPlane(options: DataPlaneOptions): DataPlane {
   requireInteger('workers', options.workers, 1, MAX_WORKERS);
   checkSettings(options);
   const { Engine } = loadAddon();
-  const { workers, connectTimeoutMs, tcpKeepalive, onBackendFailure } = options;
+  const { workers, keeping, onBackendFailure } = options;
   try {
-    return new DataPlane(new Engine({ workers, connectTimeoutMs, tcpKeepalive }, onBackendFailure));
+    return new DataPlane(new Engine({ workers, ...settingsOf(options), ...keeping }, onBackendFailure));
   } catch (error) {
     throw new GatewayError('DATAPLANE_START', `cannot start ${workers.toString()} workers: ${words(error)}`, {
       cause: error,
@@ -98,10 +135,13 @@ export function openDataPlane(options: DataPlaneOptions): DataPlane {
 
 export class DataPlane {
   readonly #engine: NativeEngine;
+  readonly #recovery: Recovery;
   #finalStats: DataPlaneStats | undefined;
+  #finalEvents: SessionEvents = NO_EVENTS;
 
   constructor(engine: NativeEngine) {
     this.#engine = engine;
+    this.#recovery = engine.recovery();
   }
 
   /**
@@ -150,10 +190,10 @@ export class DataPlane {
     this.#engine.updateRoute(route, cut?.belowEpoch ?? 0, CUT_REASON_NUMBERS[cut?.reason ?? 'superseded']);
   }
 
-  /** For connections made from now on. */
+  /** For connections made and sessions ended from now on. */
   configure(settings: DataPlaneSettings): void {
     checkSettings(settings);
-    this.#engine.configure({ connectTimeoutMs: settings.connectTimeoutMs, tcpKeepalive: settings.tcpKeepalive });
+    this.#engine.configure(settingsOf(settings));
   }
 
   /** Asks every worker for a heartbeat: its count is `beat` in the stats. */
@@ -165,15 +205,37 @@ export class DataPlane {
     return this.#finalStats ?? this.#engine.stats();
   }
 
+  /** What became of the sessions of an earlier process. They go on already. */
+  get recovery(): Recovery {
+    return this.#recovery;
+  }
+
+  /** Leaves word for the next process; without effect where nothing is kept. */
+  writeNote(text: string): void {
+    if (this.#finalStats === undefined && this.#recovery.kept && !this.#engine.writeNote(text)) {
+      throw new GatewayError('INTERNAL', `a note of ${text.length.toString()} characters is too long`);
+    }
+  }
+
+  /** What was recorded since the last call, while `logSessions`; after close() what was left. */
+  takeSessionEvents(): SessionEvents {
+    if (this.#finalStats === undefined) return this.#engine.takeSessionEvents();
+    const events = this.#finalEvents;
+    this.#finalEvents = NO_EVENTS;
+    return events;
+  }
+
   /**
-   * Ends all sessions and threads. Blocks for at most `timeoutMs`; false if a thread had not ended by then (the
-   * process must exit). Idempotent.
+   * Ends all threads; sessions go on in the next process if they are kept, else they end. Blocks for at most
+   * `timeoutMs`; false if a thread had not ended by then (the process must exit). Idempotent.
    */
   close(timeoutMs: number): boolean {
     if (this.#finalStats !== undefined) return true;
     requireInteger('timeoutMs', timeoutMs, 1, MAX_TIMEOUT_MS);
     this.#finalStats = this.#engine.stats();
-    return this.#engine.stop(timeoutMs);
+    const { ended, sessionEvents } = this.#engine.stop(timeoutMs, this.#recovery.kept);
+    this.#finalEvents = sessionEvents;
+    return ended;
   }
 }
 
@@ -190,6 +252,11 @@ function loadAddon(): NativeModule {
       },
     );
   }
+}
+
+/** The settings alone, whatever else the object has. */
+function settingsOf({ connectTimeoutMs, tcpKeepalive, logSessions }: DataPlaneSettings): DataPlaneSettings {
+  return { connectTimeoutMs, tcpKeepalive, logSessions };
 }
 
 function checkSettings(settings: DataPlaneSettings): void {

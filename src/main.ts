@@ -6,7 +6,6 @@ import { parseArguments, version } from './cli.js';
 import type { Command } from './cli.js';
 import { ConfigError, describeConfig, loadConfig } from './config.js';
 import type { LoadedConfig } from './config.js';
-import { exposedPasswordFile } from './config-exposure.js';
 import { startDaemon } from './daemon.js';
 import { EXIT, GatewayError } from './errors.js';
 import { createLogger } from './log.js';
@@ -43,15 +42,6 @@ function fail(logger: Logger, error: unknown): number {
   return exitStatusOf(error);
 }
 
-function warnOfExposedPassword(config: LoadedConfig, logger: Logger): void {
-  const file = exposedPasswordFile(config.settings);
-  if (file === undefined) return;
-  logger.warning('every user of this machine can read the password of the probes', {
-    file,
-    hint: 'put it into /etc/pg-gateway/pgpassword, for the systemd credential "pgpassword"',
-  });
-}
-
 async function run(command: RunCommand, config: LoadedConfig, logger: Logger): Promise<number> {
   const load = (): LoadedConfig => loadConfig({ env: process.env, overrides: command.overrides, file: command.file });
   const stopSignal = new Promise<string>((resolve) => {
@@ -64,8 +54,17 @@ async function run(command: RunCommand, config: LoadedConfig, logger: Logger): P
     reload();
   });
   const inherited = inheritedSockets(process.env, process.pid);
+  const notifySocket = process.env['NOTIFY_SOCKET'];
   const notifier = await createNotifier(logger);
-  const started = startDaemon({ config, reload: load, inherited, notifier, logger, version: version() });
+  const started = startDaemon({
+    config,
+    reload: load,
+    inherited,
+    ...(notifySocket === undefined ? {} : { notifySocket }),
+    notifier,
+    logger,
+    version: version(),
+  });
   const first = await Promise.race([started, stopSignal]);
   if (typeof first === 'string') {
     logger.notice('stopping before the start was over', { signal: first });
@@ -91,11 +90,11 @@ async function main(): Promise<number> {
     }
     const config = loadConfig({ env: process.env, overrides: command.overrides, file: command.file });
     if (command.kind === 'check-config') {
+      for (const warning of config.warnings) logger.warning(warning);
       process.stdout.write(describeConfig(config));
       return EXIT.OK;
     }
     logger = createLogger({ level: config.logLevel });
-    warnOfExposedPassword(config, logger);
     return await run(command, config, logger);
   } catch (error) {
     return fail(logger, error);

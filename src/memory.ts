@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 // What the election must remember from one observation to the next.
 //
-// Two parts with two lives. `cluster` is a safeguard: it outlives the process
-// where a store can keep it, and only ever grows. The rest describes the
-// sessions of this process, which end with it.
+// Two parts with two lives. `cluster` is a safeguard and only ever grows. The rest
+// describes the sessions, and lives as long as they do: where they outlive the
+// process, so does it (restart-note.ts).
 //
 // Invariants: `cluster.timeline` never falls and `cluster.systemId` never
 // changes; `epoch` never falls; no session of an epoch below
@@ -41,23 +41,23 @@ export function memoryOf(cluster: RememberedCluster | null): Memory {
   return { cluster, primary: null, epoch: 0, cut: null };
 }
 
-/** Where `cluster` is kept. */
+/** Where it is kept. */
 export interface MemoryStore {
-  /** Null: nothing was ever remembered. Throws where what is kept cannot be trusted: that must stop a start. */
-  load(): RememberedCluster | null;
-  /** Called before a route on `cluster.timeline` is given out. Must not throw. */
-  save(cluster: RememberedCluster): void;
+  /** Throws where what is kept cannot be trusted: that must stop a start. */
+  load(): Memory;
+  /** Called with each change, before anything that follows from it is given out. Must not throw. */
+  save(memory: Memory): void;
 }
 
 /** Keeps it as long as the process lives. */
 export class ProcessMemoryStore implements MemoryStore {
-  #cluster: RememberedCluster | null = null;
+  #memory = memoryOf(null);
 
-  load(): RememberedCluster | null {
-    return this.#cluster;
+  load(): Memory {
+    return this.#memory;
   }
 
-  save(cluster: RememberedCluster): void {
-    this.#cluster = cluster;
+  save(memory: Memory): void {
+    this.#memory = memory;
   }
 }

@@ -56,6 +56,15 @@ export type PrimaryView =
     }
   | { readonly kind: 'none' };
 
+/** What the metrics need of the data plane's recovery. */
+export interface RecoveryView {
+  readonly recovered: number;
+  readonly notWhole: number;
+  readonly missing: number;
+  /** Milliseconds. */
+  readonly ms: number;
+}
+
 export type ReloadResult = 'ok' | 'rejected';
 
 const RELOAD_RESULTS: readonly ReloadResult[] = ['ok', 'rejected'];
@@ -117,6 +126,14 @@ export class Metrics {
     this.#withoutPrimarySince = undefined;
   }
 
+  /** What became of the sessions of an earlier process; once. */
+  recovery({ recovered, notWhole, missing, ms }: RecoveryView): void {
+    this.#metrics.sessionsRecovered.inc(recovered);
+    this.#metrics.recoveryLost.inc({ reason: 'not_whole' }, notWhole);
+    this.#metrics.recoveryLost.inc({ reason: 'missing' }, missing);
+    this.#metrics.recoverySeconds.set(ms / 1000);
+  }
+
   reloaded(result: ReloadResult): void {
     this.#metrics.reloads.inc({ result });
   }
@@ -174,6 +191,8 @@ export class Metrics {
     setCounter(metrics.bytesClientToBackend, stats.bytesClientToBackend);
     setCounter(metrics.bytesBackendToClient, stats.bytesBackendToClient);
     setCounter(metrics.acceptPauses, stats.acceptPauses);
+    metrics.sessionsKept.set(stats.kept.sessions);
+    setCounter(metrics.keepFailures, stats.kept.failures);
     metrics.rejected.reset();
     for (const reason of REJECT_REASONS) metrics.rejected.inc({ reason }, Number(stats.rejected[reason]));
     metrics.cut.reset();
@@ -263,6 +282,15 @@ function declareMetrics(registry: Registry) {
     cut: counter('sessions_cut_total', 'Sessions ended by the gateway, by reason.', 'reason'),
     ended: counter('sessions_ended_total', 'Sessions that ended by themselves, by who ended first.', 'reason'),
     acceptPauses: counter('accept_pauses_total', 'Times accepting was paused for want of descriptors or memory.'),
+    sessionsKept: gauge('sessions_kept', 'Sessions that would survive the end of this process now.'),
+    keepFailures: counter('session_keep_failures_total', 'Sessions that could not be kept for the next process.'),
+    sessionsRecovered: counter('sessions_recovered_total', 'Sessions of an earlier process that went on in this one.'),
+    recoveryLost: counter(
+      'recovery_lost_total',
+      'Sessions of an earlier process that could not go on, by reason.',
+      'reason',
+    ),
+    recoverySeconds: gauge('recovery_seconds', 'How long taking up the sessions of an earlier process took.'),
     serversHealthy: gauge('servers_healthy', 'Candidates that answered their last probe, whatever their role.'),
     serversUnhealthy: gauge('servers_unhealthy', 'Candidates that did not answer their last probe.'),
     serverUp: gauge('server_up', 'Whether the candidate answered its last probe.', 'server'),

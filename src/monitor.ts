@@ -21,7 +21,7 @@ import type { ProbeConfig } from './config.js';
 import { elect } from './election.js';
 import type { Verdict } from './election.js';
 import type { Logger } from './log.js';
-import { memoryOf, ProcessMemoryStore } from './memory.js';
+import { ProcessMemoryStore } from './memory.js';
 import type { Memory, MemoryStore } from './memory.js';
 import type { Observation } from './probe/observation.js';
 import { Prober } from './probe/prober.js';
@@ -68,7 +68,10 @@ interface Slot {
 const BREAKS_APART_MS = 1000;
 
 export class Monitor {
-  /** Resolves when every candidate has answered or failed once, after `onVerdict`; also when closed before. */
+  /**
+   * Resolves after the first `onVerdict`: a primary is proven, or every candidate has answered or failed once; also when
+   * closed before.
+   */
   readonly firstRound: Promise<void>;
   readonly #options: MonitorOptions;
   readonly #timers: Timers;
@@ -101,7 +104,7 @@ export class Monitor {
     this.#log = new CandidateLog(options.logger, this.#timers);
     this.#candidates = options.candidates;
     this.#probe = options.probe;
-    this.#memory = memoryOf(this.#store.load());
+    this.#memory = this.#store.load();
     this.firstRound = new Promise((resolve) => {
       this.#endFirstRound = resolve;
     });
@@ -267,7 +270,6 @@ export class Monitor {
     }
     this.#decide();
     this.#chooseCadence();
-    if (this.#candidates.every(({ name }) => this.#observations.has(name))) this.#endFirstRound();
     if (!this.#isCurrent(slot)) return; // a callback has reconfigured or closed
     if (slot.again) {
       slot.again = false;
@@ -279,18 +281,20 @@ export class Monitor {
 
   #decide(): void {
     const decision = elect({ candidates: this.#candidates, observations: this.#observations, memory: this.#memory });
-    const { cluster } = decision.memory;
-    const remembered = this.#memory.cluster;
+    const isNews = !isDeepStrictEqual(decision.memory, this.#memory);
     this.#memory = decision.memory;
     // Before the route is given out: what was routed to must never be forgotten.
-    if (cluster !== null && cluster.timeline !== remembered?.timeline) this.#store.save(cluster);
+    if (isNews) this.#store.save(this.#memory);
     const previous = this.#verdict;
     const verdict = settled(decision.verdict, previous);
-    if (verdict.kind === 'none' && verdict.reason === 'first-round' && previous === undefined) return;
+    // A gateway that remembers a primary may hear the others before it.
+    const roundIsOver = this.#candidates.every(({ name }) => this.#observations.has(name));
+    if (previous === undefined && verdict.kind === 'none' && !roundIsOver) return;
     if (previous !== undefined && isDeepStrictEqual(essence(previous), essence(verdict))) return;
     this.#verdict = verdict;
     this.#chooseCadence();
     this.#options.onVerdict(verdict, previous);
+    this.#endFirstRound();
   }
 
   #chooseCadence(): void {

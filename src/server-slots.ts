@@ -9,7 +9,17 @@ import { GatewayError } from './errors.js';
 
 export class ServerSlots {
   /** In the order of assignment. */
-  readonly #slots = new Map<string, number>();
+  readonly #slots: Map<string, number>;
+
+  /** @param before assignments of an earlier process whose sessions go on */
+  constructor(before: readonly (readonly [name: string, slot: number])[] = []) {
+    this.#slots = new Map(before);
+  }
+
+  /** All assignments, in their order. */
+  entries(): (readonly [name: string, slot: number])[] {
+    return [...this.#slots];
+  }
 
   /**
    * The candidates are these now.

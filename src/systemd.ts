@@ -13,23 +13,35 @@ import { systemTimers, type Timers } from './timers.js';
 
 // ---- sockets handed over ----------------------------------------------------
 
-/** Listening sockets by purpose, in the order they were handed over. */
+/** What was handed over, by purpose, each in its order. */
 export interface InheritedSockets {
+  /** Listening sockets. */
   readonly clients: readonly number[];
   readonly metrics: readonly number[];
+  /** What an earlier process of this service has stored (FDSTORE=1). */
+  readonly stored: readonly StoredDescriptor[];
+}
+
+export interface StoredDescriptor {
+  /** FDNAME= it was stored by. */
+  readonly name: string;
+  readonly fd: number;
 }
 
 /** SD_LISTEN_FDS_START of sd_listen_fds(3). */
 const FIRST_FD = 3;
-const MAX_FDS = 256;
+const MAX_FDS = 4096;
 
 /** FileDescriptorName= of systemd.socket(5); without it the name is that of the socket unit. */
-const PURPOSES: ReadonlyMap<string, keyof InheritedSockets> = new Map([
+const PURPOSES: ReadonlyMap<string, 'clients' | 'metrics'> = new Map([
   ['pg-gateway.socket', 'clients'],
   ['primary', 'clients'],
   ['metrics', 'metrics'],
   ['pg-gateway-metrics.socket', 'metrics'],
 ]);
+
+/** The names by which the data plane stores descriptors (native/session_store.h). */
+const STORED_NAME = /^(?:ledger|lot-\d{1,8}-(?:in|out))$/;
 
 const LISTEN_VARIABLES = ['LISTEN_PID', 'LISTEN_FDS', 'LISTEN_FDNAMES', 'LISTEN_PIDFDID'] as const;
 
@@ -42,7 +54,7 @@ const LISTEN_VARIABLES = ['LISTEN_PID', 'LISTEN_FDS', 'LISTEN_FDNAMES', 'LISTEN_
 export function inheritedSockets(env: NodeJS.ProcessEnv, pid: number): InheritedSockets {
   const { LISTEN_PID: listenPid, LISTEN_FDS: listenFds, LISTEN_FDNAMES: listenNames } = env;
   for (const name of LISTEN_VARIABLES) Reflect.deleteProperty(env, name);
-  const sockets = { clients: [] as number[], metrics: [] as number[] };
+  const sockets = { clients: [] as number[], metrics: [] as number[], stored: [] as StoredDescriptor[] };
   if (listenPid === undefined || listenFds === undefined) return sockets;
   if (wholeNumber('LISTEN_PID', listenPid) !== pid) return sockets;
   const count = wholeNumber('LISTEN_FDS', listenFds);
@@ -52,8 +64,13 @@ export function inheritedSockets(env: NodeJS.ProcessEnv, pid: number): Inherited
   const names = socketNames(listenNames, count);
   for (let index = 0; index < count; index += 1) {
     const fd = FIRST_FD + index;
-    const purpose = names === undefined ? 'clients' : purposeOf(fd, names[index]);
-    requireSocket(fd, names?.[index]);
+    const name = names?.[index];
+    if (name !== undefined && STORED_NAME.test(name)) {
+      sockets.stored.push({ name, fd });
+      continue;
+    }
+    const purpose = names === undefined ? 'clients' : purposeOf(fd, name);
+    requireSocket(fd, name);
     sockets[purpose].push(fd);
   }
   return sockets;
@@ -78,7 +95,7 @@ function socketNames(listenNames: string | undefined, count: number): readonly s
   );
 }
 
-function purposeOf(fd: number, name: string | undefined): keyof InheritedSockets {
+function purposeOf(fd: number, name: string | undefined): 'clients' | 'metrics' {
   const purpose = name === undefined ? undefined : PURPOSES.get(name);
   if (purpose !== undefined) return purpose;
   throw new GatewayError(

@@ -32,12 +32,15 @@ export async function playFailover(narrator: Narrator): Promise<Stage> {
   narrator.detail(`clients   ${gateway.clients.host}:${gateway.clients.port}`);
   narrator.detail(`metrics   http://${gateway.metricsAddress.host}:${gateway.metricsAddress.port}/metrics`);
 
-  await query(gateway.clients, 'CREATE TABLE written (n bigint)');
+  // On a machine that is busy the first probes may be too late.
+  await narrator.during('waiting until it has found the primary', gateway.primaryIs(primary.candidate));
+  await primary.query('CREATE TABLE written (n bigint)');
   const writer = new Writer(gateway.clients);
   try {
     writer.start();
     narrator.say('a client writes row after row through the gateway');
     await observeFor(WRITE_FOR_MS);
+    await eventually('a row to be written', () => writer.acknowledged > 0);
     const killedAt = await failOver(narrator, { gateway, primary, next, other, writer });
     await writer.close();
     const good = await tell(narrator, { gateway, next, writer, killedAt });
@@ -103,8 +106,10 @@ async function tell(
   const before = acknowledged.filter(({ at }) => at <= lastBefore).length;
   const after = acknowledged.length - before;
   const failures = writer.writes.filter(({ error }) => error !== undefined);
-  const rows = Number(await query(gateway.clients, 'SELECT count(DISTINCT n) FROM written'));
-  const server = await query(gateway.clients, 'SELECT inet_server_port(), pg_is_in_recovery()');
+  const rows = Number(await next.query('SELECT count(DISTINCT n) FROM written'));
+  const server = await eventually('the gateway to serve', () =>
+    query(gateway.clients, 'SELECT inet_server_port(), pg_is_in_recovery()'),
+  );
 
   narrator.title('What the client saw');
   const row = (name: string, text: string): void => {

@@ -31,7 +31,12 @@ export class ConfigMachine {
   }
 
   input(env: NodeJS.ProcessEnv, rest: Partial<LoadInput> = {}): LoadInput {
-    return { env: { HOME: this.path('home'), ...env }, directory: this.path('etc'), ...rest };
+    return {
+      env: { HOME: this.path('home'), ...env },
+      directory: this.path('etc'),
+      environmentFiles: this.path('default'),
+      ...rest,
+    };
   }
 
   load(env: NodeJS.ProcessEnv, rest: Partial<LoadInput> = {}): LoadedConfig {

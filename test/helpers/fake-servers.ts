@@ -40,6 +40,8 @@ export function slammingServer(): Promise<FakeServer> {
 export interface MovableAddress extends FakeServer {
   /** New connections go to this port. Of the old ones only the newest are kept; the others get a reset. */
   moveTo(port: number, options: { readonly keepNewest: number }): void;
+  /** New connections are refused from now on, and something else may listen here; the old ones stay. */
+  refuse(): void;
 }
 
 /** An address that can be moved to another server on 127.0.0.1 while connections stay where they are. */
@@ -68,7 +70,7 @@ export async function movableAddress(firstPort: number): Promise<MovableAddress>
   };
 }
 
-async function listen(serve: (socket: Socket) => void): Promise<FakeServer> {
+async function listen(serve: (socket: Socket) => void): Promise<FakeServer & Pick<MovableAddress, 'refuse'>> {
   const sockets = new Set<Socket>();
   let accepted = 0;
   const server = createServer({ allowHalfOpen: true }, (socket) => {
@@ -88,6 +90,8 @@ async function listen(serve: (socket: Socket) => void): Promise<FakeServer> {
     get accepted() {
       return accepted;
     },
+    // Node stops listening before it returns, and waits for the connections only with the event.
+    refuse: () => void server.close(),
     close: async () => {
       for (const socket of sockets) socket.destroy();
       if (!server.listening) return;

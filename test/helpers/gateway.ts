@@ -39,6 +39,7 @@ const DEFAULTS: Readonly<Record<string, string>> = {
   CHECK_EVERY: '0.2',
 };
 
+const CONFIG_FILE = 'pg-gateway.toml';
 const READY_DEADLINE_MS = 20_000;
 const STOP_DEADLINE_MS = 10_000;
 
@@ -54,13 +55,9 @@ export class Gateway {
   /** @throws Error with its log if it ends before it is ready */
   static async start(options: GatewayOptions): Promise<Gateway> {
     const folder = await temporaryFolder();
-    await writeFile(join(folder.path, 'pg-gateway.toml'), options.config ?? '');
-    const command = [
-      ...(options.launcher ?? [process.execPath]),
-      MAIN,
-      '--config',
-      join(folder.path, 'pg-gateway.toml'),
-    ];
+    const file = join(folder.path, CONFIG_FILE);
+    await writeFile(file, options.config ?? '');
+    const command = [...(options.launcher ?? [process.execPath]), MAIN, '--config', file];
     const child = new Child([...command, ...(options.args ?? [])], {
       env: environment(options, folder.path),
       cwd: '/',
@@ -77,6 +74,11 @@ export class Gateway {
 
   get pid(): number {
     return this.#child.pid;
+  }
+
+  /** Its path; it is in a folder of its own. */
+  get configFile(): string {
+    return join(this.#folder.path, CONFIG_FILE);
   }
 
   /** Everything it has logged. */
@@ -180,7 +182,7 @@ export class Gateway {
 
   /** Replaces the configuration file; it is read again on SIGHUP. */
   async configure(text: string): Promise<void> {
-    await writeFile(join(this.#folder.path, 'pg-gateway.toml'), text);
+    await writeFile(this.configFile, text);
   }
 
   kill(name: NodeJS.Signals): void {

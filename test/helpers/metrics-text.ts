@@ -65,7 +65,7 @@ export async function httpGet(
   address: { readonly host: string; readonly port: number },
   path: string,
 ): Promise<{ status: number; body: string }> {
-  const sent = request({ ...address, path, agent: false, timeout: 5000 });
+  const sent = request({ ...address, path, agent: false, timeout: 15_000 });
   sent.on('timeout', () => sent.destroy(new Error(`no answer to GET ${path}`)));
   sent.end();
   // events.once is untyped: 'response' has one argument.

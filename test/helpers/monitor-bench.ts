@@ -3,7 +3,7 @@
 
 import type { ProbeConfig } from '#src/config.js';
 import { createLogger } from '#src/log.js';
-import { ProcessMemoryStore } from '#src/memory.js';
+import { memoryOf, ProcessMemoryStore } from '#src/memory.js';
 import type { RememberedCluster } from '#src/memory.js';
 import { Monitor } from '#src/monitor.js';
 import type { Observation } from '#src/probe/observation.js';
@@ -91,7 +91,7 @@ export function bench(
 ): Bench {
   const timers = new FakeTimers();
   const store = new ProcessMemoryStore();
-  if (remembered !== undefined) store.save(remembered);
+  if (remembered !== undefined) store.save(memoryOf(remembered));
   const probers = new Map<string, FakeProber>();
   const verdicts: string[] = [];
   const lines: string[] = [];

@@ -3,6 +3,10 @@
 
 import { readFileSync, readdirSync, readlinkSync } from 'node:fs';
 
+/** As /proc/net/tcp writes it. */
+const TCP_LISTEN = '0A';
+const TIMER_KEEPALIVE = '02';
+
 /** Process ids of the children of `pid`. */
 export function childrenOf(pid: number): number[] {
   return allProcesses().filter((other) => parentOf(other) === pid);
@@ -33,6 +37,29 @@ export function descriptorsOf(pid: number): string[] {
     const target = linkOf(`/proc/${pid}/fd/${fd}`);
     return target === undefined ? [] : [target];
   });
+}
+
+/** How many TCP connections to the local port `port` the process holds open: those it has accepted and not closed. */
+export function connectionsAt(pid: number, port: number): number {
+  return connectionsOf(pid).filter(({ localPort }) => localPort === port).length;
+}
+
+/** How many of its TCP connections wait for the time of their next keepalive probe, and for nothing else. */
+export function keptAlive(pid: number): number {
+  return connectionsOf(pid).filter(({ timer }) => timer === TIMER_KEEPALIVE).length;
+}
+
+/** The TCP connections of the process, as /proc/net/tcp has them. */
+function connectionsOf(pid: number): { localPort: number; timer: string }[] {
+  const held = new Set(descriptorsOf(pid));
+  return ['tcp', 'tcp6']
+    .flatMap((table) => read(`/proc/${pid}/net/${table}`).trim().split('\n').slice(1))
+    .map((line) => line.trim().split(/\s+/))
+    .filter(([, , , state, , , , , , inode = '']) => state !== TCP_LISTEN && held.has(`socket:[${inode}]`))
+    .map(([, local = '', , , , timer = '']) => ({
+      localPort: parseInt(local.split(':')[1] ?? '', 16),
+      timer: timer.split(':')[0] ?? '',
+    }));
 }
 
 /** Memory of the process that is in RAM, in bytes. */

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: MIT
 # What systemd does for a service, for tests: holds listening sockets, hands them over, takes notifications.
 #
-#   service-manager.py hold FOLDER NAME=KIND...   KIND: tcp4, tcp6, unix, unlistened, file
+#   service-manager.py hold [--store] FOLDER NAME=KIND...   KIND: tcp4, tcp6, unix, unlistened, file
 #   service-manager.py exec FOLDER COMMAND...
 #
 # `hold` makes the sockets and keeps them until its standard input ends; FOLDER gets `control`, where it gives the
 # descriptors to whoever connects, and `notify`, the NOTIFY_SOCKET. It prints one JSON object a line: first
 # {"sockets": [...]}, then {"notification": TEXT} for each datagram. `exec` fetches the descriptors and becomes
-# COMMAND, as sd_listen_fds(3) describes.
+# COMMAND, as sd_listen_fds(3) describes. With --store there is a file descriptor store, as sd_notify(3) has it
+# (FDSTORE=1, FDSTOREREMOVE=1, FDNAME=): what is in it is given to the next process too.
 
 import fcntl
 import json
@@ -17,7 +18,7 @@ import socket
 import sys
 
 FIRST_FD = 3
-MAX_FDS = 64
+MAX_FDS = 250
 
 
 def open_socket(folder, number, name, kind):
@@ -44,7 +45,34 @@ def say(what):
     print(json.dumps(what), flush=True)
 
 
-def hold(folder, specifications):
+def take(text, fds, store):
+    """A notification, and the descriptors that came with it."""
+    assignments = dict(line.partition("=")[::2] for line in text.splitlines())
+    name = assignments.get("FDNAME", "stored")
+    if assignments.get("FDSTORE") == "1" and store is not None:
+        store.extend((name, fd) for fd in fds)
+        return
+    for fd in fds:
+        os.close(fd)
+    if assignments.get("FDSTOREREMOVE") == "1" and store is not None:
+        for entry in [entry for entry in store if entry[0] == name]:
+            store.remove(entry)
+            os.close(entry[1])
+
+
+def listen_to(notify, store):
+    """Takes all notifications that have arrived."""
+    while True:
+        try:
+            data, fds, _, _ = socket.recv_fds(notify, 65536, MAX_FDS)
+        except BlockingIOError:
+            return
+        text = data.decode()
+        take(text, fds, store)
+        say({"notification": text})
+
+
+def hold(folder, specifications, store):
     made = []
     for number, specification in enumerate(specifications, start=1):
         name, kind = specification.rsplit("=", 1)
@@ -55,6 +83,7 @@ def hold(folder, specifications):
     control.listen(16)
     notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     notify.bind(os.path.join(folder, "notify"))
+    notify.setblocking(False)
     say({"sockets": [place for _, place in made]})
 
     selector = selectors.DefaultSelector()
@@ -66,10 +95,13 @@ def hold(folder, specifications):
                 if not os.read(sys.stdin.fileno(), 4096):
                     return
             elif key.fileobj is notify:
-                say({"notification": notify.recv(65536).decode()})
+                listen_to(notify, store)
             else:
+                # What the last process said comes before the next begins.
+                listen_to(notify, store)
                 peer, _ = control.accept()
-                socket.send_fds(peer, [json.dumps(names).encode()], [fd for fd, _ in made])
+                given = list(zip(names, (fd for fd, _ in made))) + (store or [])
+                socket.send_fds(peer, [json.dumps([name for name, _ in given]).encode()], [fd for _, fd in given])
                 peer.close()
 
 
@@ -93,8 +125,13 @@ def become(folder, command):
 
 
 if __name__ == "__main__":
-    mode, folder, *rest = sys.argv[1:]
+    mode, *rest = sys.argv[1:]
+    store = None
+    if rest[0] == "--store":
+        store = []
+        rest = rest[1:]
+    folder, *rest = rest
     if mode == "hold":
-        hold(folder, rest)
+        hold(folder, rest, store)
     else:
         become(folder, rest)

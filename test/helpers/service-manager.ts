@@ -34,10 +34,11 @@ export class ServiceManager {
     this.sockets = sockets;
   }
 
-  static async start(sockets: readonly SocketSpecification[]): Promise<ServiceManager> {
+  /** @param store whether it has a file descriptor store, and so keeps what a service leaves for its next process */
+  static async start(sockets: readonly SocketSpecification[], { store = false } = {}): Promise<ServiceManager> {
     const folder = await temporaryFolder();
     const names = sockets.map(([name, kind]) => `${name}=${kind}`);
-    const child = new Child(['python3', SCRIPT, 'hold', folder.path, ...names]);
+    const child = new Child(['python3', SCRIPT, 'hold', ...(store ? ['--store'] : []), folder.path, ...names]);
     try {
       const [first = ''] = await child.output('the sockets', (stdout) => {
         return stdout.includes('\n') ? stdout.split('\n') : undefined;

@@ -13,16 +13,21 @@ export * as assert from 'uvu/assert';
 /** What a test file tells test/run.ts, if that is what started it. */
 export type ProgressMessage = { readonly doing: string } | { readonly note: string };
 
-/** Far above what any test takes on a slow machine: it is there so that a stuck test is a failed one with a name. */
+/** Far above what a test takes on a slow machine: it is there so that a stuck test is a failed one with a name. */
 const TEST_DEADLINE_MS = 120_000;
 
-export function suite<T = Record<string, unknown>>(name: string, context?: T): Test<T> {
+/** `deadlineMs`: for each of its tests, if they take longer than others. */
+export function suite<T = Record<string, unknown>>(
+  name: string,
+  context?: T,
+  deadlineMs: number = TEST_DEADLINE_MS,
+): Test<T> {
   const test = uvuSuite<T>(name, context);
   const guard =
     (what: string, callback: Callback<T>): Callback<T> =>
     async (given) => {
       send({ doing: `${name}: ${what}` });
-      await withinDeadline(what, callback(given));
+      await withinDeadline(what, deadlineMs, callback(given));
     };
   const hook =
     (what: string, register: (callback: Callback<T>) => void) =>
@@ -58,13 +63,13 @@ function send(message: ProgressMessage): void {
   process.send?.(message);
 }
 
-async function withinDeadline(what: string, work: Promise<void> | void): Promise<void> {
+async function withinDeadline(what: string, deadlineMs: number, work: Promise<void> | void): Promise<void> {
   if (work === undefined) return;
   let timer: NodeJS.Timeout | undefined;
   const deadline = new Promise<never>((_, reject) => {
     timer = setTimeout(() => {
-      reject(new Error(`"${what}" did not end within ${TEST_DEADLINE_MS / 1000} s`));
-    }, TEST_DEADLINE_MS);
+      reject(new Error(`"${what}" did not end within ${deadlineMs / 1000} s`));
+    }, deadlineMs);
   });
   try {
     await Promise.race([work, deadline]);

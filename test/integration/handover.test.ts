@@ -197,7 +197,7 @@ for (const { what, sockets, code, says } of REFUSED) {
         waitForReady: false,
       });
       try {
-        assert.is((await within(10_000, 'the end of the gateway', gateway.ended)).status, 69);
+        assert.is((await within(30_000, 'the end of the gateway', gateway.ended)).status, 69);
         const errors = gateway.lines.filter(({ level }) => level === 'err');
         assert.is(errors.length, 1, gateway.log);
         assert.is(errors[0]?.fields.get('code'), code);

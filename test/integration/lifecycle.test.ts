@@ -163,7 +163,8 @@ test('an address that is taken is status 69, and named', async () => {
 const STATUSES: readonly (readonly [string, readonly string[], Readonly<Record<string, string>>, number, RegExp])[] = [
   ['--help', ['--help'], {}, 0, /^Usage: pg-gateway/],
   ['--version', ['--version'], {}, 0, /^pg-gateway \d+\.\d+\.\d+\n$/],
-  ['no candidates', [], {}, 78, /CANDIDATES/],
+  // The whole log of a service that was installed and not yet configured.
+  ['no candidates', [], {}, 78, /^\S+ ERR +candidates: none are set: [^\n]*CANDIDATES[^\n]*systemctl start [^\n]*\n$/],
   ['a bad variable', [], { CANDIDATES: 'db1', LISTEN_PORT: '99999' }, 78, /LISTEN_PORT.*99999/],
   ['an unknown option', ['--surprise'], {}, 64, /--surprise/],
   ['one argument of two', ['localhost'], { CANDIDATES: 'db1' }, 64, /localhost/],

@@ -7,6 +7,7 @@ import { PgSession } from '../helpers/pg-session.js';
 import { freePort } from '../helpers/ports.js';
 import { createCluster } from '../helpers/postgres.js';
 import type { Cluster } from '../helpers/postgres.js';
+import { keptAlive } from '../helpers/processes.js';
 import { clientProgram, psql, query } from '../helpers/psql.js';
 import { assert, suite } from '../helpers/suite.js';
 import { eventually, observeFor } from '../helpers/wait.js';
@@ -39,12 +40,14 @@ interface Settings {
   readonly checkEvery?: number;
   readonly level?: string;
   readonly port?: number;
+  readonly keepalive?: boolean;
 }
 
-function toml({ servers, checkEvery = 0.2, level = 'info', port = 0 }: Settings): string {
+function toml({ servers, checkEvery = 0.2, level = 'info', port = 0, keepalive = true }: Settings): string {
   return [
     `candidates = ${JSON.stringify(servers.map(({ candidate }) => candidate))}`,
     `[listen]\nhost = "127.0.0.1"\nport = ${port}`,
+    `[sessions]\ntcp_keepalive = ${keepalive}`,
     `[probe]\ncheck_every = ${checkEvery}`,
     `[log]\nlevel = "${level}"\n`,
   ].join('\n');
@@ -113,6 +116,26 @@ test('how often to probe and what to log change at once', async () => {
     await reload(gateway, toml({ servers, checkEvery: 3600, level: 'err' }));
     assert.is(gateway.lines.length, lines, 'what is below the level is not logged');
     assert.is((await gateway.samples()).get('pg_gateway_has_primary'), 1);
+  });
+});
+
+test('TCP keepalive, on both sides of a session, changes for those that come later', async () => {
+  const servers = [cluster.primary];
+  await withGateway(toml({ servers, checkEvery: 3600 }), async (gateway) => {
+    const probes = keptAlive(gateway.pid);
+    const first = await PgSession.open(gateway.clients);
+    await eventually('two more with keepalive', () => keptAlive(gateway.pid) === probes + 2);
+
+    await reload(gateway, toml({ servers, checkEvery: 3600, keepalive: false }));
+    const second = await PgSession.open(gateway.clients);
+    await eventually('no timer but those there were', () => keptAlive(gateway.pid) === probes + 2);
+    // Closed one after the other: the first alone gives some back.
+    second.close();
+    await gateway.metric('pg_gateway_connections_active', {}, (value) => value === 1);
+    await eventually('none to have gone', () => keptAlive(gateway.pid) === probes + 2);
+    first.close();
+    await gateway.metric('pg_gateway_connections_active', {}, (value) => value === 0);
+    await eventually('both to have gone', () => keptAlive(gateway.pid) === probes);
   });
 });
 

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "engine.h"
+#include "shelf.h"
 #include "support.h"
 
 namespace pg_gateway::test {
@@ -27,10 +28,18 @@ class Gateway {
   explicit Gateway(unsigned workers = 1, Settings settings = {},
                    const std::string& host = "127.0.0.1")
       : engine_(&Gateway::on_failure, this) {
-    started_ = !engine_.start({workers, settings, true});
+    started_ = !engine_.start({workers, settings, true, nullptr, {}});
     Result<std::uint16_t> port = engine_.bind(host, 0);
     if (port.ok()) address_ = parse_address(host, port.value()).take();
   }
+  // Keeps its sessions on the shelf, and begins with those that are there.
+  explicit Gateway(Shelf& shelf, unsigned workers = 1) : engine_(&Gateway::on_failure, this) {
+    started_ = !engine_.start({workers, {}, true, shelf.store(), shelf.copies()});
+    Result<std::uint16_t> port = engine_.bind("127.0.0.1", 0);
+    if (port.ok()) address_ = parse_address("127.0.0.1", port.value()).take();
+  }
+  // Ends, and leaves the sessions to the next.
+  void leave() { engine_.stop(0, true); }
   ~Gateway() {
     release_workers();
     engine_.stop(0);

@@ -7,7 +7,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <fstream>
 #include <string>
 
 #include "support.h"
@@ -21,6 +23,21 @@ int option(int fd, int level, int name) {
   socklen_t length = sizeof value;
   ::getsockopt(fd, level, name, &value, &length);
   return value;
+}
+
+// Of a listening socket the kernel tells it here (tcp_diag and tcp_get_info() in net/ipv4).
+int backlog(int fd) {
+  tcp_info info{};
+  socklen_t length = sizeof info;
+  ::getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length);
+  return static_cast<int>(info.tcpi_sacked);
+}
+
+// listen(2) takes no more, whatever was asked for.
+int system_backlog() {
+  int limit = 0;
+  std::ifstream("/proc/sys/net/core/somaxconn") >> limit;
+  return limit;
 }
 
 }  // namespace
@@ -99,6 +116,7 @@ TEST_CASE("binding") {
   CHECK(port > 0);
   CHECK(option(bound.value().get(), SOL_SOCKET, SO_ACCEPTCONN) == 1);
   CHECK(option(bound.value().get(), SOL_SOCKET, SO_REUSEADDR) == 1);
+  CHECK(backlog(bound.value().get()) == std::min(4096, system_backlog()));
 
   const Result<UniqueFd> taken = bind_listener("127.0.0.1", port);
   CHECK_FALSE(taken.ok());

@@ -23,7 +23,7 @@ using State = SessionState;
 // client ==front== [session] ==back== backend
 struct Scene {
   explicit Scene(bool tcp = true) : front(tcp ? test::tcp_pair() : test::unix_pair()) {
-    session.begin(std::move(front.b), tcp);
+    session.begin(std::move(front.b), tcp, {});
     session.transition(State::kConnecting);
     session.backend = std::move(back.a);
     session.transition(State::kRelaying);
@@ -52,6 +52,7 @@ bool aborts(State from_path_end, State to) {
     switch (from_path_end) {
       case State::kFree:
         break;
+      case State::kHeld:
       case State::kConnecting:
       case State::kRejecting:
         session.transition(from_path_end);
@@ -73,12 +74,15 @@ bool aborts(State from_path_end, State to) {
 }  // namespace
 
 TEST_CASE("the table of states, and nothing else") {
-  const State all[] = {State::kFree, State::kConnecting, State::kRelaying, State::kRejecting,
-                       State::kClosing};
+  const State all[] = {State::kFree,     State::kHeld,      State::kConnecting,
+                       State::kRelaying, State::kRejecting, State::kClosing};
   const auto in_the_table = [](State from, State to) {
     switch (from) {
       case State::kFree:
-        return to == State::kConnecting || to == State::kRejecting;
+        return to == State::kConnecting || to == State::kRejecting || to == State::kHeld ||
+               to == State::kRelaying;
+      case State::kHeld:
+        return to == State::kConnecting || to == State::kRejecting || to == State::kClosing;
       case State::kConnecting:
         return to == State::kRelaying || to == State::kRejecting || to == State::kClosing;
       case State::kRelaying:
@@ -220,7 +224,7 @@ TEST_CASE("a session object serves one client after the other") {
 
   test::Pair front = test::tcp_pair();
   test::Pair back = test::tcp_pair();
-  scene.session.begin(std::move(front.b), true);
+  scene.session.begin(std::move(front.b), true, {});
   scene.session.transition(State::kConnecting);
   scene.session.backend = std::move(back.a);
   scene.session.transition(State::kRelaying);

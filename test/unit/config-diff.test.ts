@@ -15,7 +15,7 @@ test.before.each((context) => {
 test.after.each(({ machine }) => {
   machine.close();
 });
-function withoutSettings({ settings: _, ...config }: LoadedConfig): object {
+function withoutSettings({ settings: _, warnings: __, ...config }: LoadedConfig): object {
   return config;
 }
 

@@ -171,9 +171,13 @@ test('names the argument', ({ machine }) => {
 
 test('the candidates are required', ({ machine }) => {
   const line =
-    'candidates: not set: expected at least one server, as in "db1:5432,db2:5432", in the environment variable CANDIDATES, in a file (/etc/pg-gateway/pg-gateway.toml) or with --candidates';
+    'candidates: none are set: name the PostgreSQL servers as candidates = ["db1:5432", "db2:5432"] in etc/pg-gateway.toml, or as CANDIDATES=db1:5432,db2:5432 in /etc/default/pg-gateway or the environment, then: systemctl start pg-gateway.socket';
   assert.equal(machine.problems({}), [line]);
   assert.equal(machine.problems({ CANDIDATES: '' }), [line]);
+  const file = machine.write('own.toml', '');
+  assert.equal(machine.problems({}, { file }), [
+    'candidates: none are set: name the PostgreSQL servers as candidates = ["db1:5432", "db2:5432"] in own.toml, or as CANDIDATES=db1:5432,db2:5432 in the environment, then: start it again',
+  ]);
   assert.equal(machine.problems({ LOG_LEVEL: 'x' }), [`environment LOG_LEVEL: log.level = "x": ${LEVELS}`, line]);
 });
 

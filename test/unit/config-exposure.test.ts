@@ -1,51 +1,92 @@
 // SPDX-License-Identifier: MIT
-import { chmodSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { chmodSync } from 'node:fs';
 
-import { exposedPasswordFile } from '#src/config-exposure.js';
-import type { EffectiveSetting } from '#src/config.js';
-import { temporaryFolder } from '../helpers/paths.js';
+import { ConfigMachine } from '../helpers/config-input.js';
 import { assert, suite } from '../helpers/suite.js';
 
-const test = suite('config-exposure');
+const test = suite<{ machine: ConfigMachine }>('config exposure');
+const PASSWORD = 'correct-horse-battery';
 
-function passwordFrom(from: string): readonly EffectiveSetting[] {
-  return [{ key: 'probe.password', value: '***', masked: true, from }];
+test.before.each((context) => {
+  context.machine = new ConfigMachine();
+  chmodSync(context.machine.root, 0o755); // mkdtemp(3) lets nobody else in
+});
+test.after.each(({ machine }) => {
+  machine.close();
+});
+
+interface Row {
+  readonly what: string;
+  readonly files: readonly (readonly [name: string, content: string, mode: number])[];
+  readonly env?: NodeJS.ProcessEnv;
+  /** The files that the warning names. */
+  readonly named: readonly string[];
 }
 
-const folder = await temporaryFolder();
-test.after(() => folder.close());
+const TOML = `[probe]\npassword = "${PASSWORD}"\n`;
+const GIVEN = { PGPASSWORD: PASSWORD };
 
-function file(name: string, mode: number, text: string): string {
-  const path = join(folder.path, name);
-  writeFileSync(path, text);
-  chmodSync(path, mode);
-  return path;
+const ROWS: readonly Row[] = [
+  { what: 'a file that all may read', files: [['etc/pg-gateway.toml', TOML, 0o644]], named: ['etc/pg-gateway.toml'] },
+  { what: 'a file that its group may read', files: [['etc/pg-gateway.toml', TOML, 0o640]], named: [] },
+  { what: 'no password in it', files: [['etc/pg-gateway.toml', '[probe]\nuser = "x"\n', 0o644]], named: [] },
+  { what: 'an empty one', files: [['etc/pg-gateway.toml', '[probe]\npassword = ""\n', 0o644]], named: [] },
+  {
+    what: 'two files are one warning',
+    files: [
+      ['etc/pg-gateway.toml', TOML, 0o644],
+      ['etc/conf.d/a.toml', TOML, 0o644],
+    ],
+    named: ['etc/pg-gateway.toml', 'etc/conf.d/a.toml'],
+  },
+  {
+    what: 'overridden, but there to read',
+    files: [['etc/pg-gateway.toml', TOML, 0o644]],
+    env: { PGPASSWORD: 'another' },
+    named: ['etc/pg-gateway.toml'],
+  },
+  {
+    what: 'the environment file',
+    files: [['default/pg-gateway', `# x\nPGPASSWORD=${PASSWORD}\n`, 0o644]],
+    env: GIVEN,
+    named: ['default/pg-gateway'],
+  },
+  {
+    what: 'that of another instance, quoted',
+    files: [['default/pg-gateway-b', `PGUSER=x\n PGPASSWORD = "${PASSWORD}"\n`, 0o644]],
+    env: GIVEN,
+    named: ['default/pg-gateway-b'],
+  },
+  { what: 'for root alone', files: [['default/pg-gateway', `PGPASSWORD=${PASSWORD}\n`, 0o600]], env: GIVEN, named: [] },
+  {
+    what: 'commented out or empty',
+    files: [['default/pg-gateway', `#PGPASSWORD=${PASSWORD}\nPGPASSWORD=\nXPGPASSWORD=x\n`, 0o644]],
+    env: GIVEN,
+    named: [],
+  },
+  { what: 'not from there', files: [['default/pg-gateway', `PGPASSWORD=${PASSWORD}\n`, 0o644]], named: [] },
+  { what: 'of another program', files: [['default/pgbouncer', `PGPASSWORD=x\n`, 0o644]], env: GIVEN, named: [] },
+  { what: 'only in the environment', files: [], env: GIVEN, named: [] },
+];
+
+for (const { what, files, env = {}, named } of ROWS) {
+  test(what, ({ machine }) => {
+    for (const [name, content, mode] of files) chmodSync(machine.write(name, content), mode);
+    const { warnings } = machine.load({ CANDIDATES: 'a', ...env });
+    assert.is(warnings.length, named.length === 0 ? 0 : 1);
+    for (const warning of warnings) {
+      const [listed = ''] = warning.replaceAll(`${machine.root}/`, '').split(': the password of the probes ');
+      assert.equal(listed.split(', '), named);
+      assert.match(warning, /LoadCredential=pgpassword:FILE.*probe\.passfile/);
+      assert.not.match(warning, new RegExp(PASSWORD));
+    }
+  });
 }
 
-test('a configuration file that all may read exposes its password', () => {
-  const path = file('open.toml', 0o644, '');
-  assert.is(exposedPasswordFile(passwordFrom(path)), path);
-});
-
-test('one for its owner and group does not', () => {
-  assert.is(exposedPasswordFile(passwordFrom(file('closed.toml', 0o640, ''))), undefined);
-});
-
-test('the environment file exposes the password if it sets it', () => {
-  const setting = passwordFrom('environment PGPASSWORD');
-  const path = file('default', 0o644, '# PGPASSWORD=x\nPGUSER=probe\nPGPASSWORD="secret"\n');
-  assert.is(exposedPasswordFile(setting, path), path);
-  assert.is(exposedPasswordFile(setting, file('other', 0o644, '#PGPASSWORD=\nPGPASSWORD=\n')), undefined);
-  assert.is(exposedPasswordFile(setting, file('private', 0o600, 'PGPASSWORD=secret\n')), undefined);
-  assert.is(exposedPasswordFile(setting, join(folder.path, 'missing')), undefined);
-});
-
-test('a credential, a default and an environment without a file expose nothing', () => {
-  const path = file('with-password', 0o644, 'PGPASSWORD=secret\n');
-  assert.is(exposedPasswordFile(passwordFrom('credential pgpassword'), path), undefined);
-  assert.is(exposedPasswordFile(passwordFrom('default'), path), undefined);
-  assert.is(exposedPasswordFile([], path), undefined);
+test('a folder that others cannot pass through protects what is in it', ({ machine }) => {
+  chmodSync(machine.write('etc/pg-gateway.toml', TOML), 0o644);
+  chmodSync(machine.path('etc'), 0o750);
+  assert.equal(machine.load({ CANDIDATES: 'a' }).warnings, []);
 });
 
 test.run();

@@ -19,7 +19,7 @@ test.after.each(({ machine }) => {
   machine.close();
 });
 
-function withoutSettings({ settings: _, ...config }: LoadedConfig): object {
+function withoutSettings({ settings: _, warnings: __, ...config }: LoadedConfig): object {
   return config;
 }
 

@@ -22,7 +22,7 @@ interface Context {
 }
 
 const test = suite<Context>('data plane');
-const settings = { connectTimeoutMs: 500, tcpKeepalive: true };
+const settings = { connectTimeoutMs: 500, tcpKeepalive: true, logSessions: false };
 const route: Route = { epoch: 1, server: 0, address: '127.0.0.1', port: 5432 };
 
 test.before.each((context) => {

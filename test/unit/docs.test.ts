@@ -42,6 +42,7 @@ test('every metric is named', async () => {
     acceptPauses: 0n,
     servers: [],
     workers: [],
+    kept: { sessions: 0, segments: 0, messages: 0, failures: 0n },
   };
   const metrics = new Metrics({ stats: () => stats, candidates: () => [], epoch: () => 0, version: '0' });
   const names = [...(await metrics.render()).matchAll(/^# HELP pg_gateway_(\w+) /gmu)].map((match) => match[1]);

@@ -41,6 +41,7 @@ const STATS: DataPlaneStats = {
     { sessions: 2, loopLagMs: 1.5, beat: 9n },
     { sessions: 3, loopLagMs: 0, beat: 9n },
   ],
+  kept: { sessions: 4, segments: 1, messages: 6, failures: 2n },
 };
 
 function candidate(name: string): { host: string; port: number; name: string } {

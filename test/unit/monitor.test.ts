@@ -24,15 +24,27 @@ test('the first decision waits for every candidate, answered or failed', async (
   assert.ok(await isResolved(monitor.firstRound));
 });
 
-test('with memory the first proof decides, and the first round still ends with the last', async () => {
+test('with memory the first proof decides, and ends the first round', async () => {
   const remembered = { systemId: '7000000000000000001', timeline: 2 };
   const { monitor, prober, verdicts, settle } = bench(['a', 'b'], { remembered });
   monitor.start();
   prober('a').answer(primary('a', 2));
   await settle();
   assert.equal(verdicts, ['a#1 first-primary']);
+  assert.ok(await isResolved(monitor.firstRound));
+});
+
+test('with memory nothing is decided against the primary before it was asked', async () => {
+  const remembered = { systemId: '7000000000000000001', timeline: 2 };
+  const { monitor, prober, verdicts, settle } = bench(['a', 'b'], { remembered });
+  monitor.start();
+  prober('b').answer(standby('b', 2));
+  await settle();
+  assert.equal(verdicts, []);
   assert.not.ok(await isResolved(monitor.firstRound));
-  prober('b').answer(failed('b'));
+  prober('a').answer(failed('a'));
+  await settle();
+  assert.equal(verdicts, ['no-primary']);
   assert.ok(await isResolved(monitor.firstRound));
 });
 
@@ -222,7 +234,7 @@ test('what is to be remembered is stored before it is told', async () => {
   monitor.start();
   prober('a').answer(primary('a', 7));
   await pass(1);
-  assert.equal(store.load(), { systemId: '7000000000000000001', timeline: 7 });
+  assert.equal(store.load().cluster, { systemId: '7000000000000000001', timeline: 7 });
 });
 
 test('reconfigured: kept candidates keep their connections, removed ones are closed, added ones probed at once', async () => {

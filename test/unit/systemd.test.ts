@@ -30,7 +30,7 @@ function errorOf(run: () => unknown): string {
   return 'no error';
 }
 
-const NOTHING: InheritedSockets = { clients: [], metrics: [] };
+const NOTHING: InheritedSockets = { clients: [], metrics: [], stored: [] };
 const NOT_HANDED_OVER: readonly (readonly [what: string, env: NodeJS.ProcessEnv])[] = [
   ['no variables', {}],
   ['another process', { LISTEN_PID: '1', LISTEN_FDS: '2', LISTEN_FDNAMES: 'primary:metrics' }],
@@ -54,7 +54,7 @@ const MALFORMED: readonly (readonly [env: NodeJS.ProcessEnv, message: RegExp])[]
   [{ LISTEN_PID: '', LISTEN_FDS: '1' }, /LISTEN_PID="": a whole number/],
   [{ LISTEN_PID: '4711', LISTEN_FDS: '1x' }, /LISTEN_FDS="1x": a whole number/],
   [{ LISTEN_PID: '4711', LISTEN_FDS: '-1' }, /LISTEN_FDS="-1": a whole number/],
-  [{ LISTEN_PID: '4711', LISTEN_FDS: '100000' }, /LISTEN_FDS=100000: at most 256/],
+  [{ LISTEN_PID: '4711', LISTEN_FDS: '100000' }, /LISTEN_FDS=100000: at most 4096/],
   [{ LISTEN_PID: '4711', LISTEN_FDS: '2', LISTEN_FDNAMES: 'primary' }, /holds 1 names for the 2 sockets/],
   [{ LISTEN_PID: '4711', LISTEN_FDS: '1', LISTEN_FDNAMES: '' }, /holds 0 names for the 1 sockets/],
   [{ LISTEN_PID: '4711', LISTEN_FDS: '1', LISTEN_FDNAMES: 'a:b' }, /holds 2 names for the 1 sockets/],
@@ -111,8 +111,20 @@ async function listening(): Promise<{ server: Server; fd: number }> {
 test('sockets: several of one name, told apart by name, in order', async () => {
   const { server, fd } = await listening();
   const names = 'primary:metrics:pg-gateway.socket:pg-gateway-metrics.socket';
-  assert.is(await inChild([fd, fd, fd, fd], names), '{"clients":[3,5],"metrics":[4,6]}');
-  assert.is(await inChild([fd, fd], undefined), '{"clients":[3,4],"metrics":[]}', 'no names: all for clients');
+  assert.is(await inChild([fd, fd, fd, fd], names), '{"clients":[3,5],"metrics":[4,6],"stored":[]}');
+  assert.is(
+    await inChild([fd, fd], undefined),
+    '{"clients":[3,4],"metrics":[],"stored":[]}',
+    'no names: all for clients',
+  );
+  server.close();
+});
+
+test('sockets: what an earlier process stored comes back in any order, by name', async () => {
+  const { server, fd } = await listening();
+  const names = 'lot-12-out:primary:ledger:lot-12-in';
+  const stored = '[{"name":"lot-12-out","fd":3},{"name":"ledger","fd":5},{"name":"lot-12-in","fd":6}]';
+  assert.is(await inChild([fd, fd, fd, fd], names), `{"clients":[4],"metrics":[],"stored":${stored}}`);
   server.close();
 });
 

@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: MIT
+#include "parking_lot.h"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+namespace pg_gateway {
+
+namespace {
+
+constexpr std::size_t kControlBytes = CMSG_SPACE(sizeof(int) * kMaxParkedFds);
+// A living copy is moved only for the sake of so many dead ones behind it.
+constexpr std::uint32_t kMinDead = 16;
+// What one session's end may cost the others that wait for the lock.
+constexpr int kTidySteps = 8;
+// More than any queue holds: a hostile one must not keep us for ever.
+constexpr std::size_t kMaxMessages = 1u << 16;
+constexpr unsigned kNumberShift = 40;
+
+void set_peek_offset(int fd, int offset) {
+  // Where peeking goes on; it stays with the socket from process to process (socket(7)).
+  ::setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &offset, sizeof offset);
+}
+
+struct Peeked {
+  bool any = false;  // there was a message
+  bool ours = false;
+  ParkedMessage message;
+  std::array<UniqueFd, kMaxParkedFds> fds;
+  std::size_t count = 0;
+};
+
+bool is_ours(const Peeked& peeked, std::size_t bytes, int flags) {
+  if (bytes != sizeof(ParkedMessage) || (flags & (MSG_TRUNC | MSG_CTRUNC)) != 0) return false;
+  if (peeked.message.version != Ledger::kVersion) return false;
+  switch (peeked.message.kind) {
+    case ParkedKind::kSession:
+      return peeked.count >= 1;
+    case ParkedKind::kPipe:
+      return peeked.count == 2;
+    case ParkedKind::kNone:
+      break;
+  }
+  return false;
+}
+
+Peeked peek(int fd) {
+  Peeked peeked;
+  iovec data{&peeked.message, sizeof peeked.message};
+  alignas(cmsghdr) std::array<char, kControlBytes> control{};
+  msghdr message{};
+  message.msg_iov = &data;
+  message.msg_iovlen = 1;
+  message.msg_control = control.data();
+  message.msg_controllen = control.size();
+  ssize_t got = 0;
+  do {
+    got = ::recvmsg(fd, &message, MSG_PEEK | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  } while (got < 0 && errno == EINTR);
+  if (got <= 0) return peeked;
+  peeked.any = true;
+  for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr;
+       header = CMSG_NXTHDR(&message, header)) {
+    if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
+    const std::size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    for (std::size_t i = 0; i < count; ++i) {
+      int received = -1;
+      std::memcpy(&received, CMSG_DATA(header) + i * sizeof(int), sizeof received);
+      UniqueFd owned(received);
+      if (peeked.count < kMaxParkedFds) peeked.fds[peeked.count++] = std::move(owned);
+    }
+  }
+  peeked.ours = is_ours(peeked, static_cast<std::size_t>(got), message.msg_flags);
+  return peeked;
+}
+
+bool is_end_of_pair(int fd) {
+  int domain = 0;
+  int type = 0;
+  socklen_t length = sizeof domain;
+  if (::getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length) != 0) return false;
+  length = sizeof type;
+  if (::getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) != 0) return false;
+  return domain == AF_UNIX && type == SOCK_SEQPACKET;
+}
+
+std::string name_of(std::uint32_t number, const char* suffix) {
+  return ParkingLot::kPrefix + std::to_string(number) + suffix;
+}
+
+}  // namespace
+
+ParkingTicket ParkingLot::new_ticket(const Segment& segment) {
+  return ParkingTicket{segment.number} << kNumberShift | next_serial_++;
+}
+
+Result<ParkingTicket> ParkingLot::append(Segment& segment, const ParkedMessage& message,
+                                         const int* fds, std::size_t count) {
+  ParkedMessage copy = message;
+  iovec data{&copy, sizeof copy};
+  alignas(cmsghdr) std::array<char, kControlBytes> control{};
+  msghdr envelope{};
+  envelope.msg_iov = &data;
+  envelope.msg_iovlen = 1;
+  envelope.msg_control = control.data();
+  envelope.msg_controllen = CMSG_SPACE(sizeof(int) * count);
+  cmsghdr* header = CMSG_FIRSTHDR(&envelope);
+  header->cmsg_level = SOL_SOCKET;
+  header->cmsg_type = SCM_RIGHTS;
+  header->cmsg_len = CMSG_LEN(sizeof(int) * count);
+  std::memcpy(CMSG_DATA(header), fds, sizeof(int) * count);
+  ssize_t sent = 0;
+  do {
+    sent = ::sendmsg(segment.in.get(), &envelope, MSG_DONTWAIT | MSG_NOSIGNAL);
+  } while (sent < 0 && errno == EINTR);
+  if (sent < 0) return SysError::last("sendmsg");
+  const ParkingTicket ticket = new_ticket(segment);
+  segment.entries.push_back({ticket, message.slot, message.kind});
+  return ticket;
+}
+
+Result<ParkingTicket> ParkingLot::park(const ParkedMessage& message, const int* fds,
+                                       std::size_t count) {
+  for (;;) {
+    for (const std::unique_ptr<Segment>& segment : segments_) {
+      if (segment->full) continue;
+      Result<ParkingTicket> ticket = append(*segment, message, fds, count);
+      if (ticket.ok() || ticket.error().code != EAGAIN) return ticket;
+      segment->full = true;
+    }
+    if (SysError error = add_segment()) return error;
+  }
+}
+
+SysError ParkingLot::add_segment() {
+  std::array<int, 2> ends{};
+  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends.data()) != 0) {
+    return SysError::last("socketpair");
+  }
+  auto segment = std::make_unique<Segment>();
+  segment->number = next_number_;
+  segment->in.reset(ends[0]);
+  segment->out.reset(ends[1]);
+  ::setsockopt(segment->in.get(), SOL_SOCKET, SO_SNDBUF, &send_buffer_, sizeof send_buffer_);
+  // A segment that is not kept would keep nothing. With one end only, nothing either.
+  for (const auto& [suffix, fd] :
+       {std::pair{kInSuffix, segment->in.get()}, std::pair{kOutSuffix, segment->out.get()}}) {
+    if (SysError error = store_->keep(name_of(segment->number, suffix), fd)) return error;
+  }
+  ++next_number_;
+  segments_.push_back(std::move(segment));
+  return {};
+}
+
+void ParkingLot::drop_first(Segment& segment) {
+  char byte = 0;
+  ssize_t got = 0;
+  do {
+    // Without room for them the descriptors are closed (unix(7)).
+    got = ::recv(segment.out.get(), &byte, sizeof byte, MSG_DONTWAIT | MSG_TRUNC);
+  } while (got < 0 && errno == EINTR);
+  segment.entries.pop_front();
+  segment.full = false;
+}
+
+bool ParkingLot::move_first(Segment& segment, Residents& residents) {
+  const Entry entry = segment.entries.front();
+  Peeked first = peek(segment.out.get());
+  if (!first.ours) return false;  // out of descriptors, for now
+  std::array<int, kMaxParkedFds> fds{};
+  for (std::size_t i = 0; i < first.count; ++i) fds[i] = first.fds[i].get();
+  Result<ParkingTicket> ticket = park(first.message, fds.data(), first.count);
+  if (!ticket.ok()) return false;
+  residents.moved(entry.kind, entry.slot, ticket.value());
+  drop_first(segment);
+  return true;
+}
+
+void ParkingLot::tidy(Segment& segment, Residents& residents) {
+  for (int step = 0; step < kTidySteps && !segment.entries.empty(); ++step) {
+    const Entry& first = segment.entries.front();
+    if (!residents.lives(first.kind, first.slot, first.ticket)) {
+      drop_first(segment);
+      --segment.dead;
+    } else if (2 * segment.dead <= segment.entries.size() || segment.dead < kMinDead ||
+               !move_first(segment, residents)) {
+      return;
+    }
+  }
+}
+
+void ParkingLot::died(ParkingTicket ticket, Residents& residents) {
+  for (const std::unique_ptr<Segment>& segment : segments_) {
+    if (segment->number != ticket >> kNumberShift) continue;
+    ++segment->dead;
+    tidy(*segment, residents);
+    break;
+  }
+  remove_surplus();
+}
+
+// One empty segment is enough for what comes.
+void ParkingLot::remove_surplus() {
+  std::size_t empty = 0;
+  std::erase_if(segments_, [&](const std::unique_ptr<Segment>& segment) {
+    if (!segment->entries.empty() || ++empty == 1) return false;
+    discard(segment->number);
+    return true;
+  });
+}
+
+void ParkingLot::discard(std::uint32_t number) {
+  next_number_ = std::max(next_number_, number + 1);
+  store_->drop(name_of(number, kInSuffix));
+  store_->drop(name_of(number, kOutSuffix));
+}
+
+SysError ParkingLot::adopt(std::uint32_t number, UniqueFd in, UniqueFd out, const Visit& visit) {
+  if (!is_end_of_pair(in.get()) || !is_end_of_pair(out.get()) ||
+      ::fcntl(in.get(), F_SETFD, FD_CLOEXEC) != 0 || ::fcntl(out.get(), F_SETFD, FD_CLOEXEC) != 0) {
+    discard(number);
+    return {"parking lot", EBADMSG};
+  }
+  next_number_ = std::max(next_number_, number + 1);
+  auto segment = std::make_unique<Segment>();
+  segment->number = number;
+  segment->in = std::move(in);
+  segment->out = std::move(out);
+  set_peek_offset(segment->out.get(), 0);
+  for (std::size_t i = 0; i < kMaxMessages; ++i) {
+    Peeked next = peek(segment->out.get());
+    if (!next.any) break;
+    if (!next.ours) {
+      segment->entries.push_back({});
+      continue;
+    }
+    const ParkingTicket ticket = new_ticket(*segment);
+    segment->entries.push_back({ticket, next.message.slot, next.message.kind});
+    visit(next.message, ticket, std::move(next.fds));
+  }
+  set_peek_offset(segment->out.get(), -1);
+  segments_.push_back(std::move(segment));
+  return {};
+}
+
+void ParkingLot::settle(Residents& residents) {
+  // By index: a move may add a segment.
+  for (std::size_t i = 0; i < segments_.size(); ++i) {
+    Segment& segment = *segments_[i];
+    segment.dead = static_cast<std::uint32_t>(
+        std::count_if(segment.entries.begin(), segment.entries.end(), [&](const Entry& entry) {
+          return !residents.lives(entry.kind, entry.slot, entry.ticket);
+        }));
+    std::size_t before = 0;
+    do {
+      before = segment.entries.size();
+      tidy(segment, residents);
+    } while (segment.entries.size() < before);
+  }
+  remove_surplus();
+}
+
+std::size_t ParkingLot::messages() const {
+  std::size_t count = 0;
+  for (const std::unique_ptr<Segment>& segment : segments_) count += segment->entries.size();
+  return count;
+}
+
+std::size_t ParkingLot::dead() const {
+  std::size_t count = 0;
+  for (const std::unique_ptr<Segment>& segment : segments_) count += segment->dead;
+  return count;
+}
+
+}  // namespace pg_gateway

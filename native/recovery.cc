@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: MIT
+// Taking up what an earlier process left in the session store. Everything is read as
+// hostile input, nothing is taken out before it is judged, so that a crash in here leaves
+// all as it was. A session goes on only if
+//  - the ledger says that it lives, under the id that travelled with its sockets;
+//  - its sockets are what they should be;
+//  - the kernel's counts prove that no byte of it is missing or doubled.
+// Client and server of a session come out of one message, together as they went in:
+// whatever the ledger says, no client can meet another's server.
+#include <fcntl.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#include <cerrno>
+#include <unordered_map>
+
+#include "session_store.h"
+#include "tcp_account.h"
+
+namespace pg_gateway {
+
+namespace {
+
+int option(int fd, int name) {
+  int value = -1;
+  socklen_t length = sizeof value;
+  return ::getsockopt(fd, SOL_SOCKET, name, &value, &length) == 0 ? value : -1;
+}
+
+bool is_stream(int fd, bool tcp) {
+  const int domain = option(fd, SO_DOMAIN);
+  return option(fd, SO_TYPE) == SOCK_STREAM &&
+         (tcp ? domain == AF_INET || domain == AF_INET6 : domain == AF_UNIX);
+}
+
+bool is_pipe_pair(const UniqueFd& read_end, const UniqueFd& write_end) {
+  const int reading = ::fcntl(read_end.get(), F_GETFL);
+  const int writing = ::fcntl(write_end.get(), F_GETFL);
+  return ::fcntl(read_end.get(), F_GETPIPE_SZ) > 0 && ::fcntl(write_end.get(), F_GETPIPE_SZ) > 0 &&
+         (reading & O_ACCMODE) == O_RDONLY && (writing & O_ACCMODE) == O_WRONLY;
+}
+
+void shut(const UniqueFd& socket) {
+  if (socket.valid()) ::shutdown(socket.get(), SHUT_RDWR);
+}
+
+}  // namespace
+
+struct SessionStore::Found {
+  struct FoundSession {
+    ParkedMessage message;
+    UniqueFd client;
+    UniqueFd backend;
+    Survivor::Way ways[2];
+    bool damaged = false;
+  };
+  struct FoundPipe {
+    std::unique_ptr<Pipe> pipe;
+    KeptId id = 0;
+  };
+
+  std::unordered_map<std::uint32_t, FoundSession> sessions;  // by slot
+  std::unordered_map<std::uint32_t, FoundPipe> pipes;        // by slot
+  KeptId highest_id = 0;
+};
+
+SysError SessionStore::open(StoredFds stored, std::vector<Survivor>& survivors,
+                            RecoveryReport& report) {
+  const std::int64_t begun = monotonic_ns();
+  ledger_ = std::make_unique<Ledger>();
+  if (stored.ledger.valid()) {
+    report.problem = ledger_->attach(stored.ledger);
+  } else if (!stored.segments.empty()) {
+    report.problem = {"ledger", ENOENT};
+  }
+  if (!stored.ledger.valid() && ledger_->fd() >= 0) {
+    Found found;
+    report.note = ledger_->read_note();
+    read_segments(stored, found, report);
+    settle(found, report);
+    hand_out_pipes(found, report);
+    judge(found, survivors, report);
+    report.took_ns = monotonic_ns() - begun;
+    return {};
+  }
+  // Nothing, or nothing that could be trusted. The sockets in the segments end with them.
+  for (const auto& [number, pair] : stored.segments) lot_.discard(number);
+  return begin_anew();
+}
+
+SysError SessionStore::begin_anew() {
+  store_->drop(StoredFds::kLedgerName);
+  if (SysError error = ledger_->create()) return error;
+  return store_->keep(StoredFds::kLedgerName, ledger_->fd());
+}
+
+void SessionStore::read_segments(StoredFds& stored, Found& found, RecoveryReport& report) {
+  for (auto& [number, pair] : stored.segments) {
+    const SysError error = lot_.adopt(number, std::move(pair.first), std::move(pair.second),
+                                      [&](const ParkedMessage& message, ParkingTicket ticket,
+                                          std::array<UniqueFd, kMaxParkedFds> fds) {
+                                        if (message.id < Ledger::kMaxId)
+                                          found.highest_id = std::max(found.highest_id, message.id);
+                                        if (message.kind == ParkedKind::kSession)
+                                          find_session(found, message, ticket, fds);
+                                        if (message.kind == ParkedKind::kPipe)
+                                          find_pipe(found, message, ticket, fds);
+                                      });
+    if (error && !report.problem) report.problem = error;
+  }
+}
+
+void SessionStore::find_session(Found& found, const ParkedMessage& message, ParkingTicket ticket,
+                                std::array<UniqueFd, kMaxParkedFds>& fds) {
+  if (message.slot >= ledger_->used_sessions() || message.id == 0 ||
+      ledger_->session(message.slot).load() != message.id) {
+    // It had ended. Its sockets may have been about to be shut down.
+    shut(fds[0]);
+    shut(fds[1]);
+    return;
+  }
+  const auto [entry, is_new] = found.sessions.try_emplace(message.slot);
+  Found::FoundSession& session = entry->second;
+  // Of two equal copies, one was being moved.
+  if (!is_new && session.message.revision >= message.revision) return;
+  session.message = message;
+  session.client = std::move(fds[0]);
+  session.backend = std::move(fds[1]);
+  set_ticket(ParkedKind::kSession, message.slot, ticket);
+}
+
+void SessionStore::find_pipe(Found& found, const ParkedMessage& message, ParkingTicket ticket,
+                             std::array<UniqueFd, kMaxParkedFds>& fds) {
+  if (message.slot >= ledger_->used_pipes() || message.id == 0 ||
+      ledger_->pipe(message.slot).id.load() != message.id) {
+    return;
+  }
+  if (!is_pipe_pair(fds[0], fds[1]) || found.pipes.contains(message.slot)) return;
+  auto pipe = std::make_unique<Pipe>();
+  pipe->read_end = std::move(fds[0]);
+  pipe->write_end = std::move(fds[1]);
+  pipe->measure();
+  pipe->owner = &ledger_->pipe(message.slot).owner;
+  pipe->kept_slot = message.slot;
+  found.pipes[message.slot] = {std::move(pipe), message.id};
+  set_ticket(ParkedKind::kPipe, message.slot, ticket);
+}
+
+// What is in the ledger but was not found is struck; what was found but is not in the
+// ledger leaves the parking lot.
+void SessionStore::settle(Found& found, RecoveryReport& report) {
+  ledger_->reserve_ids(found.highest_id);
+  std::vector<bool> used(ledger_->used_sessions());
+  for (std::uint32_t slot = 0; slot < used.size(); ++slot) {
+    used[slot] = found.sessions.contains(slot);
+    if (used[slot] || ledger_->session(slot).load() == 0) continue;
+    ledger_->session(slot).store(0);
+    ++report.missing;
+  }
+  session_slots_.adopt(used);
+  used.assign(ledger_->used_pipes(), false);
+  for (std::uint32_t slot = 0; slot < used.size(); ++slot) {
+    used[slot] = found.pipes.contains(slot);
+    if (!used[slot]) ledger_->pipe(slot).id.store(0);
+  }
+  pipe_slots_.adopt(used);
+  sessions_ = found.sessions.size();
+  lot_.settle(*this);
+  for (auto& [slot, entry] : found.pipes) entry.pipe->keeper = this;
+}
+
+void SessionStore::hand_out_pipes(Found& found, RecoveryReport& report) {
+  std::unordered_map<KeptId, Found::FoundSession*> by_id;
+  for (auto& [slot, session] : found.sessions) by_id[session.message.id] = &session;
+  for (auto& [slot, entry] : found.pipes) {
+    int bytes = 0;
+    if (::ioctl(entry.pipe->read_end.get(), FIONREAD, &bytes) != 0 || bytes <= 0) continue;
+    const std::uint64_t owner = entry.pipe->owner->load();
+    const auto session = by_id.find(owner >> 1);
+    if (session == by_id.end()) continue;  // of a session that has ended
+    Survivor::Way& way = session->second->ways[owner & 1];
+    if (way.pipe != nullptr) session->second->damaged = true;
+    way.pipe = std::move(entry.pipe);
+    way.residue = static_cast<std::uint32_t>(bytes);
+    report.bytes_in_pipes += way.residue;
+  }
+  found.pipes.clear();
+}
+
+void SessionStore::judge(Found& found, std::vector<Survivor>& survivors, RecoveryReport& report) {
+  for (auto& [slot, session] : found.sessions) {
+    const ParkedMessage& message = session.message;
+    Survivor survivor;
+    survivor.kept = {message.id, message.opened_ns, message.slot, message.revision, message.epoch};
+    survivor.client = std::move(session.client);
+    survivor.backend = std::move(session.backend);
+    survivor.tcp = message.tcp_client != 0;
+    survivor.server = message.server;
+    survivor.epoch = message.epoch;
+    survivor.ways[0] = std::move(session.ways[0]);
+    survivor.ways[1] = std::move(session.ways[1]);
+    const bool usable = !session.damaged && is_stream(survivor.client.get(), survivor.tcp) &&
+                        (!survivor.backend.valid() || is_stream(survivor.backend.get(), true));
+    // A server is connected to only after the control plane has left word of it.
+    const bool known = !survivor.backend.valid() || report.note.has_value();
+    if (usable && known && prove(survivor)) {
+      survivors.push_back(std::move(survivor));
+      ++report.recovered;
+      continue;
+    }
+    strike(survivor.kept);
+    shut(survivor.client);
+    shut(survivor.backend);
+    ++report.not_whole;
+  }
+}
+
+bool prove(Survivor& survivor) {
+  const TcpAccount client =
+      survivor.tcp ? tcp_account(survivor.client.get(), Opened::kByPeer) : TcpAccount{};
+  if (survivor.tcp && !client.known) return false;
+  TcpAccount backend;
+  if (survivor.backend.valid()) {
+    backend = tcp_account(survivor.backend.get(), Opened::kByUs);
+    if (!backend.known) return false;
+  }
+  Survivor::Way& up = survivor.ways[static_cast<int>(Direction::kUp)];
+  Survivor::Way& down = survivor.ways[static_cast<int>(Direction::kDown)];
+  if (!survivor.backend.valid() || backend.connecting || backend.never_opened) {
+    survivor.stage = backend.connecting ? Stage::kConnecting : Stage::kWaiting;
+    if (!backend.connecting) survivor.backend.reset();
+    // Not a byte has been exchanged. (A closed client's FIN may count as one.)
+    return up.pipe == nullptr && down.pipe == nullptr &&
+           (!survivor.tcp || (client.consumed <= (client.closed ? 1U : 0U) && client.written == 0));
+  }
+  survivor.stage = Stage::kRelaying;
+  up.ended = backend.fin_sent;
+  down.ended = client.known && client.fin_sent;
+  return direction_is_whole(client, backend, up.residue) &&
+         direction_is_whole(backend, client, down.residue);
+}
+
+}  // namespace pg_gateway

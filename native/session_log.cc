@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: MIT
+#include "session_log.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "socket_address.h"
+
+namespace pg_gateway {
+
+namespace {
+
+// The port of a TCP socket at this end; 0 if it has none.
+std::uint16_t local_port_of(int fd) {
+  SocketAddress local;
+  local.length = sizeof local.storage;
+  if (::getsockname(fd, reinterpret_cast<sockaddr*>(&local.storage), &local.length) != 0) return 0;
+  if (local.family() == AF_INET) {
+    return ntohs(reinterpret_cast<const sockaddr_in*>(&local.storage)->sin_port);
+  }
+  if (local.family() == AF_INET6) {
+    return ntohs(reinterpret_cast<const sockaddr_in6*>(&local.storage)->sin6_port);
+  }
+  return 0;
+}
+
+}  // namespace
+
+ClientAddress client_address_of(int fd) {
+  SocketAddress peer;
+  peer.length = sizeof peer.storage;
+  if (::getpeername(fd, reinterpret_cast<sockaddr*>(&peer.storage), &peer.length) != 0) return {};
+  ClientAddress client;
+  client.family = peer.storage.ss_family;
+  if (peer.family() == AF_INET) {
+    const auto* v4 = reinterpret_cast<const sockaddr_in*>(&peer.storage);
+    client.port = ntohs(v4->sin_port);
+    std::memcpy(client.ip.data(), &v4->sin_addr, sizeof v4->sin_addr);
+  } else if (peer.family() == AF_INET6) {
+    const auto* v6 = reinterpret_cast<const sockaddr_in6*>(&peer.storage);
+    client.port = ntohs(v6->sin6_port);
+    if (IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr)) {
+      client.family = AF_INET;
+      std::copy_n(&v6->sin6_addr.s6_addr[12], 4, client.ip.begin());
+    } else {
+      std::copy_n(&v6->sin6_addr.s6_addr[0], 16, client.ip.begin());
+    }
+  }
+  return client;
+}
+
+std::string ClientAddress::text() const {
+  if (family == AF_UNIX) return "unix";
+  std::array<char, INET6_ADDRSTRLEN> words{};
+  if (::inet_ntop(family, ip.data(), words.data(), words.size()) == nullptr) return {};
+  return words.data();
+}
+
+void SessionLog::prepare() {
+  if (ring_ == nullptr) ring_ = std::make_unique<std::array<SessionEvent, kCapacity>>();
+}
+
+void SessionLog::take(SessionEvents& into) {
+  std::uint32_t at = read_.load(std::memory_order_relaxed);
+  const std::uint32_t end = written_.load(std::memory_order_acquire);
+  for (; at != end; ++at) into.events.push_back((*ring_)[at % kCapacity]);
+  read_.store(end, std::memory_order_release);
+  into.lost += lost_.exchange(0, std::memory_order_relaxed);
+}
+
+void SessionLog::record(bool on) {
+  on_ = on;
+  if (!on) std::vector<Known>().swap(known_);
+}
+
+void SessionLog::push(const SessionEvent& event) {
+  const std::uint32_t at = written_.load(std::memory_order_relaxed);
+  if (at - read_.load(std::memory_order_acquire) == kCapacity) {
+    lost_.fetch_add(1, std::memory_order_relaxed);
+    return;
+  }
+  (*ring_)[at % kCapacity] = event;
+  written_.store(at + 1, std::memory_order_release);
+}
+
+SessionLog::Known& SessionLog::remember(std::uint32_t slot, const Session& session) {
+  if (slot >= known_.size()) known_.resize(slot + 1);
+  Known& known = known_[slot];
+  // Generations begin at 0, so a new entry may look like that session's: an address tells.
+  if (known.generation != session.generation || known.client.family == AF_UNSPEC) {
+    known = {session.generation, 0, client_address_of(session.client.get())};
+  }
+  return known;
+}
+
+void SessionLog::add(SessionEventKind kind, std::uint8_t reason, std::uint32_t slot,
+                     const Session& session) {
+  // Of a session from before the recording, what can still be asked is asked now.
+  Known& known = remember(slot, session);
+  SessionEvent event;
+  event.kind = kind;
+  event.reason = reason;
+  event.client = known.client;
+  if (kind == SessionEventKind::kTurnedAway) return push(event);
+  if (known.source_port == 0 && session.backend.valid()) {
+    known.source_port = local_port_of(session.backend.get());
+  }
+  event.server = session.server;
+  event.source_port = known.source_port;
+  event.duration_ns = monotonic_ns() - session.connect_started_ns;
+  event.bytes_up = session.delivered_up();
+  event.bytes_down = session.delivered_down();
+  push(event);
+}
+
+}  // namespace pg_gateway

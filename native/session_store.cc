@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: MIT
+#include "session_store.h"
+
+#include <array>
+#include <cerrno>
+#include <charconv>
+#include <string_view>
+
+namespace pg_gateway {
+
+bool StoredFds::take(const std::string& name, UniqueFd& fd) {
+  if (name == kLedgerName) {
+    ledger = std::move(fd);
+    return true;
+  }
+  std::string_view rest = name;
+  if (!rest.starts_with(ParkingLot::kPrefix)) return false;
+  rest.remove_prefix(std::string_view(ParkingLot::kPrefix).size());
+  const bool in = rest.ends_with(ParkingLot::kInSuffix);
+  const std::string_view suffix = in ? ParkingLot::kInSuffix : ParkingLot::kOutSuffix;
+  if (!rest.ends_with(suffix)) return false;
+  rest.remove_suffix(suffix.size());
+  std::uint32_t number = 0;
+  const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), number);
+  if (error != std::errc{} || end != rest.data() + rest.size() || number > ParkingLot::kMaxNumber) {
+    return false;
+  }
+  auto& pair = segments[number];
+  (in ? pair.first : pair.second) = std::move(fd);
+  return true;
+}
+
+SessionStore::SessionStore(std::unique_ptr<FdStore> store)
+    : store_(std::move(store)), lot_(*store_) {}
+
+bool SessionStore::lives(ParkedKind kind, std::uint32_t slot, ParkingTicket ticket) const {
+  const std::vector<ParkingTicket>& all =
+      kind == ParkedKind::kPipe ? pipe_tickets_ : session_tickets_;
+  return kind != ParkedKind::kNone && slot < all.size() && all[slot] == ticket;
+}
+
+void SessionStore::moved(ParkedKind kind, std::uint32_t slot, ParkingTicket to) {
+  tickets(kind)[slot] = to;
+}
+
+void SessionStore::set_ticket(ParkedKind kind, std::uint32_t slot, ParkingTicket ticket) {
+  std::vector<ParkingTicket>& all = tickets(kind);
+  if (slot >= all.size()) all.resize(slot + 1);
+  all[slot] = ticket;
+}
+
+bool SessionStore::park_session(const Kept& kept, int client, bool tcp,
+                                const BackendFacts& backend) {
+  ParkedMessage message;
+  message.kind = ParkedKind::kSession;
+  message.tcp_client = tcp ? 1 : 0;
+  message.server = backend.server;
+  message.slot = kept.slot;
+  message.revision = kept.revision;
+  message.id = kept.id;
+  message.opened_ns = kept.opened_ns;
+  message.epoch = backend.epoch;
+  const std::array<int, kMaxParkedFds> fds = {client, backend.fd};
+  Result<ParkingTicket> ticket = lot_.park(message, fds.data(), backend.fd >= 0 ? 2 : 1);
+  if (!ticket.ok()) return false;
+  const ParkingTicket before =
+      kept.slot < session_tickets_.size() ? session_tickets_[kept.slot] : 0;
+  set_ticket(ParkedKind::kSession, kept.slot, ticket.value());
+  if (before != 0) lot_.died(before, *this);
+  return true;
+}
+
+void SessionStore::admit(Kept& kept, int client, bool tcp, const BackendFacts& backend) {
+  const std::lock_guard lock(mutex_);
+  kept = {};
+  if (frozen_) return;
+  const std::uint32_t slot = session_slots_.take();
+  if (slot == session_slots_.limit()) {
+    ++failures_;
+    return;
+  }
+  kept = {ledger_->next_id(), monotonic_ns(), slot, 1, backend.epoch};
+  ledger_->session(slot).store(kept.id, std::memory_order_release);
+  ++sessions_;
+  if (park_session(kept, client, tcp, backend)) return;
+  ++failures_;
+  strike(kept);
+}
+
+void SessionStore::update(Kept& kept, int client, bool tcp, const BackendFacts& backend) {
+  if (kept.id == 0) return;
+  const std::lock_guard lock(mutex_);
+  if (frozen_) return;
+  ++kept.revision;
+  kept.epoch = backend.epoch;
+  if (park_session(kept, client, tcp, backend)) return;
+  // What is parked would be taken for the present state.
+  ++failures_;
+  strike(kept);
+}
+
+void SessionStore::discharge(Kept& kept) {
+  if (kept.id == 0) return;
+  const std::lock_guard lock(mutex_);
+  if (!frozen_) strike(kept);
+}
+
+void SessionStore::strike(Kept& kept) {
+  ledger_->session(kept.slot).store(0, std::memory_order_release);
+  const ParkingTicket ticket =
+      kept.slot < session_tickets_.size() ? std::exchange(session_tickets_[kept.slot], 0) : 0;
+  if (ticket != 0) lot_.died(ticket, *this);
+  session_slots_.give_back(kept.slot);
+  --sessions_;
+  kept = {};
+}
+
+void SessionStore::keep_pipe(Pipe& pipe) {
+  const std::lock_guard lock(mutex_);
+  if (frozen_) return;
+  const std::uint32_t slot = pipe_slots_.take();
+  if (slot == pipe_slots_.limit()) return;
+  ParkedMessage message;
+  message.kind = ParkedKind::kPipe;
+  message.slot = slot;
+  message.id = ledger_->next_id();
+  Ledger::PipeWords& words = ledger_->pipe(slot);
+  words.owner.store(0, std::memory_order_release);
+  const std::array<int, kMaxParkedFds> fds = {pipe.read_end.get(), pipe.write_end.get()};
+  Result<ParkingTicket> ticket = lot_.park(message, fds.data(), fds.size());
+  if (!ticket.ok()) {
+    // Bytes in it would be lost with this process, and their session with them.
+    pipe_slots_.give_back(slot);
+    return;
+  }
+  words.id.store(message.id, std::memory_order_release);
+  set_ticket(ParkedKind::kPipe, slot, ticket.value());
+  pipe.owner = &words.owner;
+  pipe.keeper = this;
+  pipe.kept_slot = slot;
+}
+
+void SessionStore::forget_pipe(const Pipe& pipe) {
+  const std::lock_guard lock(mutex_);
+  if (frozen_) return;
+  ledger_->pipe(pipe.kept_slot).id.store(0, std::memory_order_release);
+  lot_.died(std::exchange(pipe_tickets_[pipe.kept_slot], 0), *this);
+  pipe_slots_.give_back(pipe.kept_slot);
+}
+
+void SessionStore::freeze() {
+  const std::lock_guard lock(mutex_);
+  frozen_ = true;
+}
+
+bool SessionStore::write_note(std::string_view note) {
+  const std::lock_guard lock(mutex_);
+  return ledger_->write_note(note);
+}
+
+SessionStore::Usage SessionStore::usage() {
+  const std::lock_guard lock(mutex_);
+  return {sessions_, lot_.segments(), lot_.messages(), failures_};
+}
+
+}  // namespace pg_gateway

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: MIT
+// Sessions beyond the life of one process: taken up from an earlier one, kept for the next.
+#include <cerrno>
+#include <utility>
+
+#include "worker.h"
+
+namespace pg_gateway {
+
+// A session of an earlier process goes on. What its sockets have to say comes as the first
+// edge after they are added to epoll.
+void Worker::resume_session(Survivor survivor) {
+  const std::uint32_t slot = sessions_.allocate();
+  Session& session = sessions_[slot];
+  session.begin(std::move(survivor.client), survivor.tcp, survivor.kept);
+  session.backend = std::move(survivor.backend);
+  session.epoch = survivor.epoch;
+  session.server = survivor.server;
+  ++session.attempt;
+  session_log_.came(slot, session);
+  if (!watch(session.client.get(), slot, Side::kClient)) return refuse(slot);
+  if (survivor.stage == Stage::kWaiting) {
+    session.transition(SessionState::kHeld);
+    if (decided_) leave_hold(slot);
+    return;
+  }
+  const bool watched = watch(session.backend.get(), slot, Side::kBackend);
+  counters_.active.add();
+  if (survivor.stage == Stage::kConnecting) {
+    session.transition(SessionState::kConnecting);
+    session.connect_started_ns = monotonic_ns();
+    if (!watched) return connect_failed(slot, errno);
+    return set_deadline(slot, session.connect_started_ns + settings_.connect_timeout_ns);
+  }
+  session.transition(SessionState::kRelaying);
+  counters_.servers[session.server].sessions.add();
+  session.resume(survivor.ways);
+  if (!watched) return end_session(slot, EndReason::kResources);
+  relay(slot);
+}
+
+// From kHeld: it is decided where the client goes.
+void Worker::leave_hold(std::uint32_t slot) {
+  if (!route_.has_value()) return start_rejection(slot, RejectReason::kNoPrimary, 0);
+  sessions_[slot].transition(SessionState::kConnecting);
+  counters_.active.add();
+  start_connect(slot);
+}
+
+void Worker::leave_store(Session& session) {
+  if (store_ != nullptr) store_->discharge(session.kept);
+}
+
+// From now on the next process would find this connection to the backend.
+void Worker::keep_backend(Session& session) {
+  if (store_ == nullptr) return;
+  store_->update(session.kept, session.client.get(), session.tcp_client(),
+                 {session.backend.get(), session.epoch, session.server});
+}
+
+}  // namespace pg_gateway

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: MIT
+// What one gateway tells the next across a restart or a crash, so that sessions which
+// outlive it go on meaning what they meant: the election's memory, whose epochs the
+// sessions carry, and which slot of the data plane is which server's.
+//
+// It lies in the data plane's ledger (native/ledger.h) and is read back as hostile
+// input: a note that is not wholly good is none.
+
+import { isIP } from 'node:net';
+
+import type { Candidate } from './candidates.js';
+import { MAX_EPOCH, MAX_SERVERS } from './dataplane.js';
+import type { ProvenPrimary } from './election.js';
+import { memoryOf } from './memory.js';
+import type { Cut, Memory, MemoryStore, RememberedCluster } from './memory.js';
+
+/** Name of a server and its slot, in the order of assignment. */
+export type SlotEntry = readonly [name: string, slot: number];
+
+export interface RestartNote {
+  readonly memory: Memory;
+  readonly slots: readonly SlotEntry[];
+}
+
+/** Another number whenever the meaning changes. */
+const NOTE_VERSION = 1;
+
+export function encodeNote(note: RestartNote): string {
+  return JSON.stringify({ version: NOTE_VERSION, ...note });
+}
+
+/** Undefined: not a note of this version, or not a whole one. */
+export function decodeNote(text: string): RestartNote | undefined {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+  if (!isObject(value) || value['version'] !== NOTE_VERSION) return undefined;
+  const { memory, slots } = value;
+  if (!isMemory(memory) || !isSlots(slots)) return undefined;
+  return { memory, slots };
+}
+
+/** Keeps the note that is in the ledger up to date. */
+export class RestartNoteKeeper implements MemoryStore {
+  readonly #write: (text: string) => void;
+  #note: RestartNote;
+
+  /** @param write puts a text where the next process finds it; must not throw */
+  constructor(found: RestartNote | undefined, write: (text: string) => void) {
+    this.#note = found ?? { memory: memoryOf(null), slots: [] };
+    this.#write = write;
+  }
+
+  get slots(): readonly SlotEntry[] {
+    return this.#note.slots;
+  }
+
+  load(): Memory {
+    return this.#note.memory;
+  }
+
+  save(memory: Memory): void {
+    this.#keep({ ...this.#note, memory });
+  }
+
+  saveSlots(slots: readonly SlotEntry[]): void {
+    this.#keep({ ...this.#note, slots });
+  }
+
+  #keep(note: RestartNote): void {
+    this.#note = note;
+    this.#write(encodeNote(note));
+  }
+}
+
+type Fields = Readonly<Record<string, unknown>>;
+
+function isObject(value: unknown): value is Fields {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function isWhole(value: unknown, min: number, max: number): value is number {
+  return typeof value === 'number' && Number.isInteger(value) && value >= min && value <= max;
+}
+
+function isMemory(value: unknown): value is Memory {
+  if (!isObject(value)) return false;
+  const { cluster, primary, epoch, cut } = value;
+  return (
+    (cluster === null || isCluster(cluster)) &&
+    (primary === null || isPrimary(primary)) &&
+    isWhole(epoch, 0, MAX_EPOCH) &&
+    (cut === null || isCut(cut))
+  );
+}
+
+function isCluster(value: unknown): value is RememberedCluster {
+  return isObject(value) && isSystemId(value['systemId']) && isTimeline(value['timeline']);
+}
+
+function isPrimary(value: unknown): value is ProvenPrimary {
+  if (!isObject(value)) return false;
+  const { candidate, address, timeline, systemId } = value;
+  return (
+    isCandidate(candidate) &&
+    isObject(address) &&
+    typeof address['address'] === 'string' &&
+    isIP(address['address']) !== 0 &&
+    isPort(address['port']) &&
+    isTimeline(timeline) &&
+    isSystemId(systemId)
+  );
+}
+
+function isCandidate(value: unknown): value is Candidate {
+  return (
+    isObject(value) &&
+    typeof value['host'] === 'string' &&
+    typeof value['name'] === 'string' &&
+    value['name'] !== '' &&
+    isPort(value['port'])
+  );
+}
+
+function isCut(value: unknown): value is Cut {
+  if (!isObject(value)) return false;
+  return isWhole(value['belowEpoch'], 0, MAX_EPOCH) && ['demoted', 'superseded'].includes(String(value['reason']));
+}
+
+function isSlots(value: unknown): value is readonly SlotEntry[] {
+  if (!Array.isArray(value)) return false;
+  const entries: readonly unknown[] = value;
+  const slots = new Set<unknown>();
+  const names = new Set<unknown>();
+  for (const entry of entries) {
+    if (!Array.isArray(entry) || entry.length !== 2) return false;
+    const [name, slot] = entry as readonly unknown[];
+    if (typeof name !== 'string' || name === '' || !isWhole(slot, 0, MAX_SERVERS - 1)) return false;
+    slots.add(slot);
+    names.add(name);
+  }
+  return slots.size === entries.length && names.size === entries.length;
+}
+
+function isSystemId(value: unknown): value is string {
+  return typeof value === 'string' && /^\d{1,20}$/.test(value);
+}
+
+/** 32 bits in PostgreSQL. */
+function isTimeline(value: unknown): value is number {
+  return isWhole(value, 1, 2 ** 32 - 1);
+}
+
+function isPort(value: unknown): value is number {
+  return isWhole(value, 1, 65535);
+}

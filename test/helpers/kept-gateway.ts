@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: MIT
+// A gateway whose sessions outlive it: a service manager with a file descriptor
+// store starts the next process when one has ended.
+
+import { Gateway } from './gateway.js';
+import type { GatewayOptions } from './gateway.js';
+import type { Target } from './psql.js';
+import { ServiceManager } from './service-manager.js';
+
+export class KeptGateway {
+  readonly #manager: ServiceManager;
+  readonly #options: GatewayOptions;
+  #current: Gateway;
+
+  private constructor(manager: ServiceManager, options: GatewayOptions, first: Gateway) {
+    this.#manager = manager;
+    this.#options = options;
+    this.#current = first;
+  }
+
+  static async start(options: GatewayOptions): Promise<KeptGateway> {
+    const manager = await ServiceManager.start([['primary', 'tcp4']], { store: true });
+    const all = { ...options, launcher: manager.launcher };
+    try {
+      return new KeptGateway(manager, all, await Gateway.start(all));
+    } catch (error) {
+      await manager.close();
+      throw error;
+    }
+  }
+
+  /** The process that runs now. */
+  get current(): Gateway {
+    return this.#current;
+  }
+
+  /** Where clients connect, whichever process runs. */
+  get clients(): Target {
+    const [first] = this.#manager.sockets;
+    if (first === undefined) throw new Error('the manager holds no socket');
+    return first;
+  }
+
+  /** Ends the process by a signal and starts the next one, as systemd would. */
+  async restart(signal: NodeJS.Signals, meanwhile?: () => Promise<void>): Promise<Gateway> {
+    this.#current.kill(signal);
+    return this.next(meanwhile);
+  }
+
+  /** The process has ended or is about to: starts the next one, which is ready when this resolves. */
+  async next(meanwhile?: () => Promise<void>): Promise<Gateway> {
+    const last = this.#current;
+    await last.ended;
+    await meanwhile?.();
+    this.#current = await Gateway.start(this.#options);
+    await last.close();
+    return this.#current;
+  }
+
+  async close(): Promise<void> {
+    await this.#current.close();
+    await this.#manager.close();
+  }
+}
+
+/** Resolves when `work` has ended; `disturb` is called over and over until then, or `times` times. */
+export async function disturbed<T>(work: Promise<T>, times: number, disturb: () => Promise<unknown>): Promise<T> {
+  const state = { over: false };
+  void work.finally(() => (state.over = true)).catch(() => undefined);
+  for (let count = 0; count < times && !state.over; count += 1) await disturb();
+  return work;
+}

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: MIT
+// Sessions outlive the gateway: it is stopped, killed and crashed, and its clients
+// see a stall at most.
+
+import { randomInt } from 'node:crypto';
+
+import { succeed } from '../helpers/child.js';
+import { disturbed, KeptGateway } from '../helpers/kept-gateway.js';
+import { PgSession } from '../helpers/pg-session.js';
+import { plainEnvironment, postgresProgram, SUPERUSER } from '../helpers/postgres-install.js';
+import { createCluster } from '../helpers/postgres.js';
+import type { Cluster } from '../helpers/postgres.js';
+import { clientProgram, query, startPsql } from '../helpers/psql.js';
+import { assert, suite } from '../helpers/suite.js';
+import { eventually, observeFor } from '../helpers/wait.js';
+
+const test = suite('survival');
+let cluster: Cluster;
+
+test.before(async () => {
+  cluster = await createCluster(1);
+  const init = await clientProgram(cluster.primary, 'pgbench', ['-i', '-q', '-s', '8']);
+  assert.is(init.status, 0, init.stderr);
+});
+
+test.after(async () => {
+  await cluster.close();
+});
+
+async function withGateway(use: (gateway: KeptGateway) => Promise<void>, workers = 2): Promise<void> {
+  const candidates = cluster.servers.map(({ candidate }) => candidate);
+  const gateway = await KeptGateway.start({ candidates, env: { NUM_THREADS: String(workers) } });
+  try {
+    await use(gateway);
+  } finally {
+    await gateway.close();
+  }
+}
+
+for (const signal of ['SIGTERM', 'SIGKILL', 'SIGSEGV'] as const) {
+  test(`a session goes on after ${signal}, on the same server process`, async () => {
+    await withGateway(async (gateway) => {
+      const session = await PgSession.open(gateway.clients);
+      await session.query('CREATE TEMP TABLE mine (id int)');
+      for (let round = 0; round < 3; round += 1) {
+        const next = await gateway.restart(signal);
+        await next.logged('sessions of an earlier process taken up', { recovered: '1', not_whole: '0', missing: '0' });
+        await session.query(`INSERT INTO mine VALUES (${round})`);
+        assert.is((await next.samples()).get('pg_gateway_sessions_recovered_total'), 1);
+        assert.is((await next.samples()).get('pg_gateway_connections_active'), 1);
+      }
+      assert.equal(await session.query('SELECT count(*) FROM mine'), ['3']);
+      assert.equal(await session.query('SELECT pg_backend_pid()'), [String(session.processId)]);
+      session.close();
+      await gateway.current.metric('pg_gateway_sessions_kept', {}, (value) => value === 0);
+    });
+  });
+}
+
+test('what was under way while nobody was there arrives afterwards', async () => {
+  await withGateway(async (gateway) => {
+    const psql = startPsql(gateway.clients);
+    psql.write('LISTEN news; SELECT 1;\n');
+    await psql.output('the answer', (stdout) => stdout.includes('1') || undefined);
+    await gateway.restart('SIGKILL', async () => {
+      psql.write('SELECT 2;\n');
+      await cluster.primary.query("NOTIFY news, 'while away'");
+    });
+    await psql.output('the second answer', (stdout) => stdout.includes('2') || undefined);
+    psql.write('SELECT 3;\n');
+    await psql.output('the notification', (stdout) => stdout.includes('while away') || undefined);
+    await psql.close();
+  });
+});
+
+test('a client that came while nobody was there is served by the next process', async () => {
+  await withGateway(async (gateway) => {
+    let answer: Promise<string> | undefined;
+    await gateway.restart('SIGKILL', () => {
+      answer = query(gateway.clients, 'SELECT 42');
+      return Promise.resolve();
+    });
+    assert.is(await answer, '42');
+  });
+});
+
+test('pgbench through a kill at random moments has no failed transaction, new connections among them', async () => {
+  await withGateway(async (gateway) => {
+    const run = (args: readonly string[]): ReturnType<typeof clientProgram> =>
+      clientProgram(gateway.clients, 'pgbench', ['-n', '-T', '12', ...args]);
+    const work = Promise.all([
+      run(['-c', '8', '-N']),
+      run(['-c', '8', '-S', '-M', 'prepared']),
+      run(['-c', '2', '-C', '-S']),
+    ]);
+    let restarts = 0;
+    const all = await disturbed(work, 100, async () => {
+      await observeFor(randomInt(50, 400));
+      await gateway.restart(restarts % 3 === 0 ? 'SIGTERM' : 'SIGKILL');
+      restarts += 1;
+    });
+    for (const { status, stdout, stderr } of all) {
+      assert.is(status, 0, stderr);
+      assert.match(stdout, 'number of failed transactions: 0 ');
+    }
+    assert.ok(restarts >= 5, `only ${restarts} restarts`);
+  });
+});
+
+test('COPY both ways through kills is complete, byte for byte', async () => {
+  await withGateway(async (gateway) => {
+    const { host, port } = gateway.clients;
+    const env = plainEnvironment({ PGHOST: host, PGPORT: String(port), PGUSER: SUPERUSER, PGDATABASE: 'postgres' });
+    const psql = `'${postgresProgram('psql')}' -Xq -v ON_ERROR_STOP=1`;
+    const shell = (script: string): Promise<string> => succeed(['sh', '-c', script], { env, deadlineMs: 100_000 });
+    await query(
+      cluster.primary,
+      'CREATE UNLOGGED TABLE source AS SELECT i, md5(i::text) FROM generate_series(1, 3000000) i',
+    );
+    await query(cluster.primary, 'CREATE UNLOGGED TABLE target (LIKE source)');
+    const sum = async (table: string): Promise<string> => {
+      return query(cluster.primary, `SELECT count(*), sum(hashtextextended(md5, i)) FROM ${table}`);
+    };
+    const work = shell(`${psql} -c 'COPY source TO STDOUT' | ${psql} -c 'COPY target FROM STDIN'`);
+    let restarts = 0;
+    await disturbed(work, 100, async () => {
+      await observeFor(randomInt(20, 150));
+      await gateway.restart('SIGKILL');
+      restarts += 1;
+    });
+    assert.is(await sum('target'), await sum('source'));
+    assert.ok(restarts >= 3, `only ${restarts} restarts`);
+  });
+});
+
+test('a server demoted while nobody was there: its sessions are cut by the next process', async () => {
+  const other = await createCluster(1);
+  const gateway = await KeptGateway.start({ candidates: other.servers.map(({ candidate }) => candidate) });
+  try {
+    const session = await PgSession.open(gateway.clients);
+    const [standby] = other.standbys;
+    if (standby === undefined) throw new Error('no standby');
+    await gateway.restart('SIGKILL', async () => {
+      await standby.promote();
+      await eventually(
+        'the standby to be writable',
+        async () => (await standby.query('SELECT pg_is_in_recovery()')) === 'f',
+      );
+    });
+    await gateway.current.primaryIs(standby.candidate);
+    assert.is(await session.ended(), 'fin');
+    assert.is(await query(gateway.clients, 'SHOW port'), String(standby.port));
+  } finally {
+    await gateway.close();
+    await other.close();
+  }
+});
+
+test.run();
