@@ -65,7 +65,7 @@ test('a frozen event loop is restarted', async () => {
 });
 
 test('a frozen worker thread is restarted, and the log names it', async () => {
-  const [worker] = await threads(/worker/);
+  const [worker] = await threads(/^pg-gw-worker/);
   if (worker === undefined) throw new Error('no worker thread');
   await freezeAndSee(worker, /no heartbeat from a worker/);
 });
