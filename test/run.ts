@@ -9,49 +9,20 @@
 // long; the output of a file only if it failed. The last line is always
 // `N passed, N failed`, and the status is 0 only if nothing failed.
 
-import { fork, spawn } from 'node:child_process';
-import type { ChildProcess } from 'node:child_process';
-import { existsSync, readdirSync } from 'node:fs';
 import { availableParallelism, cpus } from 'node:os';
-import { join, relative } from 'node:path';
+import { join } from 'node:path';
 
-import { closeAll, atExit } from './helpers/cleanup.js';
-import { PROJECT_ROOT, temporaryFolder, testFile } from './helpers/paths.js';
+import { closeAll } from './helpers/cleanup.js';
+import { matchesOneOf, Run, say, testFiles } from './helpers/file-runner.js';
+import type { Group, TestFile } from './helpers/file-runner.js';
+import { PROJECT_ROOT, temporaryFolder } from './helpers/paths.js';
 import { TEMPLATE_VARIABLE } from './helpers/postgres-install.js';
-import { descendantsOf, signal } from './helpers/processes.js';
-import type { ProgressMessage } from './helpers/suite.js';
-
-interface TestFile {
-  /** For people and filters: `unit/election`. */
-  readonly name: string;
-  readonly command: readonly string[];
-  readonly deadlineMs: number;
-  /** Finds the counts in its output; undefined: it never got to its end. */
-  readonly count: (output: string) => Counts | undefined;
-}
-
-interface Counts {
-  readonly passed: number;
-  readonly failed: number;
-  readonly skipped: number;
-}
-
-interface Group {
-  readonly files: readonly TestFile[];
-  readonly atOnce: number;
-}
 
 const NATIVE_TEST = join(PROJECT_ROOT, 'native/build/Release/dataplane_test');
 const UNIT_DEADLINE_MS = 120_000;
 const NATIVE_DEADLINE_MS = 180_000;
 /** Each of its tests has a deadline too, and so a stuck one a name: this is for a file that is stuck outside of them. */
 const INTEGRATION_DEADLINE_MS = 600_000;
-/** Time to take away what it has started, before it is killed. */
-const CLEANUP_MS = 15_000;
-const SIGN_OF_LIFE_MS = 10_000;
-const OUTPUT_LIMIT = 4 * 1024 * 1024;
-
-const SAY_COLOURS = process.stdout.isTTY && process.env['NO_COLOR'] === undefined;
 
 function nativeTests(): TestFile[] {
   return [
@@ -70,177 +41,13 @@ function nativeTests(): TestFile[] {
   ];
 }
 
-/** The sources say what there is: a compiled file may be of a test that has gone. */
-function testFiles(folder: 'unit' | 'integration', deadlineMs: number): TestFile[] {
-  const root = testFile(folder);
-  return walk(root)
-    .filter((path) => path.endsWith('.test.ts'))
-    .sort()
-    .map((path) => {
-      const name = join(folder, relative(root, path)).replace(/\.test\.ts$/, '');
-      const compiled = join(PROJECT_ROOT, 'build/test', `${name}.test.js`);
-      return { name, command: [process.execPath, compiled], deadlineMs, count: countUvu };
-    });
-}
-
-function walk(folder: string): string[] {
-  return readdirSync(folder, { withFileTypes: true }).flatMap((entry) => {
-    const path = join(folder, entry.name);
-    return entry.isDirectory() ? walk(path) : [path];
-  });
-}
-
-/** uvu's own idea of success misses a hook that failed: what was not passed has failed. */
-function countUvu(output: string): Counts | undefined {
-  const match = /Total: +(\d+)\s+Passed: +(\d+)\s+Skipped: +(\d+)/.exec(output);
-  if (match === null) return undefined;
-  const [total = 0, passed = 0, skipped = 0] = match.slice(1).map(Number);
-  return { passed, failed: total - passed, skipped };
-}
-
-class Run {
-  readonly #env: NodeJS.ProcessEnv;
-  #passed = 0;
-  #failed = 0;
-
-  constructor(templateFolder: string) {
-    this.#env = { ...process.env, [TEMPLATE_VARIABLE]: templateFolder, NO_COLOR: '1' };
-  }
-
-  get counts(): Pick<Counts, 'passed' | 'failed'> {
-    return { passed: this.#passed, failed: this.#failed };
-  }
-
-  async group({ files, atOnce }: Group): Promise<void> {
-    const waiting = [...files];
-    const work = async (): Promise<void> => {
-      for (let file = waiting.shift(); file !== undefined; file = waiting.shift()) await this.#file(file);
-    };
-    await Promise.all(Array.from({ length: atOnce }, work));
-  }
-
-  async #file(file: TestFile): Promise<void> {
-    const start = performance.now();
-    const { output, problem } = await execute(file, this.#env);
-    const counts = file.count(output);
-    // A file that crashed after its last test, or before its first, has a failure of its own.
-    const own = problem !== undefined && (counts?.failed ?? 0) === 0 ? 1 : 0;
-    const missing = problem === undefined && counts === undefined ? 1 : 0;
-    const failed = (counts?.failed ?? 0) + own + missing;
-    this.#passed += counts?.passed ?? 0;
-    this.#failed += failed;
-    const seconds = ((performance.now() - start) / 1000).toFixed(1);
-    const result = [
-      `${counts?.passed ?? 0} passed`,
-      ...(failed === 0 ? [] : [`${failed} failed`]),
-      ...(counts === undefined || counts.skipped === 0 ? [] : [`${counts.skipped} skipped`]),
-    ];
-    say(`${failed === 0 ? green('ok  ') : red('FAIL')} ${file.name}: ${result.join(', ')} (${seconds} s)`);
-    if (failed === 0) return;
-    say(output.trimEnd().replace(/^/gm, '    '));
-    if (missing > 0) say('    it ended without a result');
-    if (problem !== undefined) say(`    ${problem}`);
-  }
-}
-
-/** Runs one file to its end, whatever that is. */
-async function execute(
-  { name, command, deadlineMs }: TestFile,
-  env: NodeJS.ProcessEnv,
-): Promise<{ output: string; problem: string | undefined }> {
-  const [program = '', ...args] = command;
-  if (!existsSync(args[0]?.endsWith('.js') === true ? args[0] : program)) {
-    return { output: '', problem: 'it was not compiled: run packaging/build test' };
-  }
-  const isNode = program === process.execPath;
-  const child = isNode
-    ? fork(args[0] ?? '', args.slice(1), { env, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] })
-    : spawn(program, args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
-  let output = '';
-  let doing = 'starting';
-  const collect = (chunk: string): void => {
-    output = (output + chunk).slice(-OUTPUT_LIMIT);
-  };
-  child.stdout?.setEncoding('utf8').on('data', collect);
-  child.stderr?.setEncoding('utf8').on('data', collect);
-  child.on('message', (message: ProgressMessage) => {
-    ({ doing } = message);
-  });
-  const start = performance.now();
-  const life = setInterval(() => {
-    say(`...  ${name}: ${Math.round((performance.now() - start) / 1000)} s${isNode ? `, in "${doing}"` : ''}`);
-  }, SIGN_OF_LIFE_MS);
-  const stopped = stopAtDeadline(child, deadlineMs);
-  const problem = await ended(child);
-  clearInterval(life);
-  const late = stopped();
-  return { output, problem: late ? `it took longer than ${deadlineMs / 1000} s, in "${doing}"` : problem };
-}
-
-/** undefined: it ended with status 0. */
-function ended(child: ChildProcess): Promise<string | undefined> {
-  return new Promise((resolve) => {
-    child.on('error', (error) => {
-      resolve(error.message);
-    });
-    child.on('close', (status, name) => {
-      if (status === 0) resolve(undefined);
-      else resolve(name === null ? `it ended with status ${String(status)}` : `it was ended by ${name}`);
-    });
-  });
-}
-
-/** Ends the process when its time is over, or this run. Returns what stops that; whether it has come to it. */
-function stopAtDeadline(child: ChildProcess, deadlineMs: number): () => boolean {
-  const { pid } = child;
-  let late = false;
-  let force: NodeJS.Timeout | undefined;
-  const kill = (): void => {
-    if (pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
-    // Its servers would outlive it.
-    for (const descendant of descendantsOf(pid)) signal(descendant, 'SIGKILL');
-    signal(pid, 'SIGKILL');
-  };
-  const timer = setTimeout(() => {
-    late = true;
-    child.kill('SIGTERM');
-    force = setTimeout(kill, CLEANUP_MS);
-  }, deadlineMs);
-  const forget = atExit({
-    close: async () => {
-      child.kill('SIGTERM');
-      await ended(child);
-    },
-    closeNow: kill,
-  });
-  return () => {
-    clearTimeout(timer);
-    clearTimeout(force);
-    forget();
-    return late;
-  };
-}
-
-function say(text: string): void {
-  process.stdout.write(`${text}\n`);
-}
-
-function green(text: string): string {
-  return SAY_COLOURS ? `\u001b[32m${text}\u001b[0m` : text;
-}
-
-function red(text: string): string {
-  return SAY_COLOURS ? `\u001b[31m${text}\u001b[0m` : text;
-}
-
 /** Node 18.13 and older lack the first. */
 function processors(): number {
   return typeof availableParallelism === 'function' ? availableParallelism() : cpus().length;
 }
 
 async function main(filters: readonly string[]): Promise<number> {
-  const wanted = (file: TestFile): boolean =>
-    filters.length === 0 || filters.some((filter) => file.name.includes(filter.replace(/^test\/|\.test\.[tj]s$/g, '')));
+  const wanted = matchesOneOf(filters);
   const groups: Group[] = [
     { files: nativeTests().filter(wanted), atOnce: 1 },
     { files: testFiles('unit', UNIT_DEADLINE_MS).filter(wanted), atOnce: Math.min(2, processors()) },
@@ -252,7 +59,7 @@ async function main(filters: readonly string[]): Promise<number> {
     say('0 passed, 1 failed');
     return 1;
   }
-  const run = new Run((await temporaryFolder()).path);
+  const run = new Run({ [TEMPLATE_VARIABLE]: (await temporaryFolder()).path });
   for (const group of groups) await run.group(group);
   await closeAll();
   const { passed, failed } = run.counts;

@@ -11,9 +11,7 @@ import { closeAll } from './cleanup.js';
 export * as assert from 'uvu/assert';
 
 /** What a test file tells test/run.ts, if that is what started it. */
-export interface ProgressMessage {
-  readonly doing: string;
-}
+export type ProgressMessage = { readonly doing: string } | { readonly note: string };
 
 /** Far above what a test takes on a slow machine: it is there so that a stuck test is a failed one with a name. */
 const TEST_DEADLINE_MS = 120_000;
@@ -28,7 +26,7 @@ export function suite<T = Record<string, unknown>>(
   const guard =
     (what: string, callback: Callback<T>): Callback<T> =>
     async (given) => {
-      report(`${name}: ${what}`);
+      send({ doing: `${name}: ${what}` });
       await withinDeadline(what, deadlineMs, callback(given));
     };
   const hook =
@@ -55,8 +53,13 @@ export function suite<T = Record<string, unknown>>(
   });
 }
 
-function report(doing: string): void {
-  const message: ProgressMessage = { doing };
+/** A figure that the runner shows though nothing has failed. */
+export function note(text: string): void {
+  send({ note: text });
+  console.log(text);
+}
+
+function send(message: ProgressMessage): void {
   process.send?.(message);
 }
 
