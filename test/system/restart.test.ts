@@ -29,6 +29,7 @@ async function underLoad(what: string, action: () => Promise<void>): Promise<voi
   note(`${what}: ${outcome.ok} connections, ${outcome.refused} refused, ${outcome.cut} cut`);
   assert.is(outcome.refused, 0, JSON.stringify(outcome));
   assert.is(outcome.rejected, 0, JSON.stringify(outcome));
+  assert.is(outcome.cut, 0, JSON.stringify(outcome));
   // The first and the last of each client, at least.
   assert.ok(outcome.ok >= 2 * LOAD_CLIENTS, JSON.stringify(outcome));
 }

@@ -61,7 +61,9 @@ case $1 in
     ;;
   listen)
     coproc SESSION { through -f - 2>&1; }
-    echo 'LISTEN news;' >&"${SESSION[1]}"
+    echo "LISTEN news; SELECT 'listening';" >&"${SESSION[1]}"
+    read -r -t 30 line <&"${SESSION[0]}"
+    [ "$line" = listening ]
     while goes_on; do
       direct -c "NOTIFY news, 'number $count'"
       echo 'SELECT pg_sleep(1);' >&"${SESSION[1]}"
