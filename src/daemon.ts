@@ -7,8 +7,7 @@
 import { bindHost } from './bind-host.js';
 import { ConfigError, diffConfig } from './config.js';
 import type { Config, LoadedConfig } from './config.js';
-import { MAX_EPOCH, openDataPlane } from './dataplane.js';
-import type { BackendFailure, DataPlane, DataPlaneSettings, Recovery } from './dataplane.js';
+import type { BackendFailure, DataPlane } from './dataplane.js';
 import type { ProvenPrimary, Verdict } from './election.js';
 import { startHttp } from './http.js';
 import type { HttpListener, Readiness } from './http.js';
@@ -17,8 +16,9 @@ import type { Logger } from './log.js';
 import { Metrics } from './metrics.js';
 import type { CandidateView } from './metrics.js';
 import { Monitor } from './monitor.js';
+import { dataPlaneSettings, noteOf } from './recovery.js';
 import { ResourceLog } from './resource-log.js';
-import { decodeNote, RestartNoteKeeper } from './restart-note.js';
+import type { RestartNoteKeeper } from './restart-note.js';
 import { ServerSlots } from './server-slots.js';
 import { SessionLog } from './session-log.js';
 import { logVerdict, statusText } from './story.js';
@@ -31,8 +31,8 @@ export interface DaemonOptions {
   /** Reads the configuration anew. Throws ConfigError. */
   readonly reload: () => LoadedConfig;
   readonly inherited: InheritedSockets;
-  /** The service manager, in whose store sessions outlive this process. */
-  readonly notifySocket?: string;
+  /** Runs already, with the sessions of an earlier process; the daemon's from now on. */
+  readonly dataPlane: DataPlane;
   readonly notifier: Notifier;
   readonly logger: Logger;
   /** Of the product. */
@@ -40,6 +40,8 @@ export interface DaemonOptions {
 }
 
 const STATUS_EVERY_MS = 2000;
+/** How long a primary that an earlier process proved is waited for after a restart, while it is merely in doubt. */
+const PATIENCE_MS = 15_000;
 const FAILURE_LOG_EVERY_MS = 5000;
 /** What a stop may take, so that the whole is over well before anybody's patience. */
 const WORKERS_STOP_MS = 1000;
@@ -48,7 +50,7 @@ const HTTP_STOP_MS = 300;
 /**
  * Starts the service; resolves when it is ready: sockets adopted, workers running, the first probe round over
  * (whatever its result).
- * @throws GatewayError LISTEN_FAILED, DATAPLANE_LOAD, DATAPLANE_START; nothing is left running then
+ * @throws GatewayError LISTEN_FAILED; nothing is left running then
  */
 export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const daemon = new Daemon(options);
@@ -59,10 +61,6 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     throw error;
   }
   return daemon;
-}
-
-function dataPlaneSettings({ probe, tcpKeepalive, logLevel }: Config): DataPlaneSettings {
-  return { connectTimeoutMs: probe.connectTimeoutMs, tcpKeepalive, logSessions: logLevel === 'debug' };
 }
 
 export class Daemon {
@@ -83,22 +81,20 @@ export class Daemon {
   #verdict: Verdict | undefined;
   #lastPrimary: ProvenPrimary | undefined;
   #epoch = 0;
+  #accepting = false;
+  #cancelPatience: (() => void) | undefined;
   #cancelStatus: (() => void) | undefined;
   #stopped: Promise<boolean> | undefined;
 
   constructor(options: DaemonOptions) {
-    const { config, logger, notifier, version, notifySocket, inherited } = options;
+    const { config, dataPlane, logger, notifier, version } = options;
     this.#options = options;
     this.#logger = logger;
     this.#config = config;
-    this.#dataPlane = openDataPlane({
-      workers: config.workers,
-      ...dataPlaneSettings(config),
-      keeping: { ...(notifySocket === undefined ? {} : { notifySocket }), stored: inherited.stored },
-      onBackendFailure: (failure) => {
-        this.#backendFailed(failure);
-      },
-    });
+    this.#dataPlane = dataPlane;
+    dataPlane.onBackendFailure = (failure) => {
+      this.#backendFailed(failure);
+    };
     this.#resourceLog = new ResourceLog(logger, systemTimers);
     this.#sessionLog = new SessionLog({
       logger,
@@ -107,19 +103,19 @@ export class Daemon {
       timers: systemTimers,
     });
     this.#sessionLog.enable(config.logLevel === 'debug');
-    this.#note = this.#takeUp(this.#dataPlane.recovery);
+    this.#note = noteOf(dataPlane, logger);
     this.#slots = new ServerSlots(this.#note.slots);
     this.#epoch = this.#note.load().epoch;
     this.#lastPrimary = this.#note.load().primary ?? undefined;
     // The workers may not have counted yet what they took up: no slot is given to another server.
-    this.#assignSlots(this.#dataPlane.recovery.recovered > 0);
+    this.#assignSlots(dataPlane.recovery.recovered > 0);
     this.#metrics = new Metrics({
       stats: () => this.#dataPlane.stats(),
       candidates: () => this.#candidateViews(),
       epoch: () => this.#epoch,
       version,
     });
-    this.#metrics.recovery(this.#dataPlane.recovery);
+    this.#metrics.recovery(dataPlane.recovery);
     this.#monitor = new Monitor({
       candidates: config.candidates,
       probe: config.probe,
@@ -152,7 +148,13 @@ export class Daemon {
     this.#monitor.start();
     await this.#monitor.firstRound;
     if (this.#stopped !== undefined) return;
-    this.#dataPlane.startAccepting();
+    if (this.#verdict?.reason === 'primary-in-doubt') {
+      this.#cancelPatience = systemTimers.after(PATIENCE_MS, () => {
+        this.#accept();
+      });
+    } else {
+      this.#accept();
+    }
     this.#tick();
     this.#options.notifier.ready();
     this.#logger.notice('ready', { version: this.#options.version, candidates: this.#config.candidates.length });
@@ -185,6 +187,7 @@ export class Daemon {
   async #stop(): Promise<boolean> {
     this.#options.notifier.stopping();
     this.#cancelStatus?.();
+    this.#cancelPatience?.();
     this.#watchdog.close();
     const { active } = this.#dataPlane.stats();
     const ended = this.#dataPlane.close(WORKERS_STOP_MS);
@@ -197,31 +200,6 @@ export class Daemon {
     this.#options.notifier.close();
     this.#logger.notice('stopped', kept ? { sessions_kept: active } : { sessions_closed: active });
     return ended;
-  }
-
-  /** Says what became of the sessions of an earlier process, and what is known of them. */
-  #takeUp(recovery: Recovery): RestartNoteKeeper {
-    const { kept, recovered, notWhole, missing, bytesInPipes, ms, problem, note: text } = recovery;
-    const found = text === undefined ? undefined : decodeNote(text);
-    if (text !== undefined && found === undefined) {
-      // Nobody can say where they belong: they must not go on.
-      this.#dataPlane.setRoute(null, { belowEpoch: MAX_EPOCH, reason: 'superseded' });
-      this.#logger.warning('sessions of an earlier process were ended: what it left of them was not understood', {
-        sessions: recovered,
-      });
-    } else if (recovered + notWhole + missing > 0) {
-      const message = 'sessions of an earlier process taken up';
-      const fields = { recovered, not_whole: notWhole, missing, bytes_in_pipes: bytesInPipes, ms: ms.toFixed(1) };
-      if (notWhole + missing > 0) this.#logger.warning(message, fields);
-      else this.#logger.notice(message, fields);
-    }
-    if (problem !== undefined) {
-      const what = kept ? 'sessions of an earlier process were ended' : 'sessions will end with this process';
-      this.#logger.warning(what, { reason: problem });
-    }
-    return new RestartNoteKeeper(found, (note) => {
-      this.#dataPlane.writeNote(note);
-    });
   }
 
   async #openListeners(): Promise<void> {
@@ -275,14 +253,11 @@ export class Daemon {
     const lastPrimary = this.#lastPrimary;
     this.#verdict = verdict;
     if (verdict.kind === 'primary') {
-      const { candidate, address } = verdict.primary;
       this.#epoch = verdict.epoch;
       this.#lastPrimary = verdict.primary;
-      const route = { epoch: verdict.epoch, server: this.#slots.of(candidate.name), ...address };
-      this.#dataPlane.setRoute(route, verdict.cut ?? undefined);
-    } else {
-      this.#dataPlane.setRoute(null, verdict.cut ?? undefined);
     }
+    if (this.#accepting || verdict.reason !== 'primary-in-doubt') this.#route(verdict);
+    if (this.#cancelPatience !== undefined && verdict.reason !== 'primary-in-doubt') this.#accept();
     this.#metrics.verdict(verdict);
     logVerdict(this.#logger, {
       verdict,
@@ -292,6 +267,29 @@ export class Daemon {
       observations: this.#monitor.observations(),
     });
     this.#options.notifier.status(this.#status());
+  }
+
+  #route(verdict: Verdict): void {
+    const cut = verdict.cut ?? undefined;
+    if (verdict.kind === 'none') {
+      this.#dataPlane.setRoute(null, cut);
+      return;
+    }
+    const { candidate, address } = verdict.primary;
+    this.#dataPlane.setRoute({ epoch: verdict.epoch, server: this.#slots.of(candidate.name), ...address }, cut);
+  }
+
+  /**
+   * From now on clients are served, or told that there is no primary. After a restart they stay in the queues of the
+   * listening sockets while the primary is merely in doubt: only in doubt because nobody was there to ask it.
+   */
+  #accept(): void {
+    this.#cancelPatience?.();
+    this.#cancelPatience = undefined;
+    if (this.#accepting || this.#stopped !== undefined) return;
+    this.#accepting = true;
+    if (this.#verdict !== undefined) this.#route(this.#verdict);
+    this.#dataPlane.startAccepting();
   }
 
   #backendFailed(failure: BackendFailure): void {

@@ -79,8 +79,6 @@ export interface DataPlaneOptions extends DataPlaneSettings {
   readonly keeping?: SessionKeeping;
   /** Threads, 1..64. */
   readonly workers: number;
-  /** Called on the event loop; a burst of failures comes as one, the newest. */
-  readonly onBackendFailure: (failure: BackendFailure) => void;
 }
 
 /** Slots of servers that the native side has counters for (kMaxServers). */
@@ -123,9 +121,13 @@ export function openDataPlane(options: DataPlaneOptions): DataPlane {
   requireInteger('workers', options.workers, 1, MAX_WORKERS);
   checkSettings(options);
   const { Engine } = loadAddon();
-  const { workers, keeping, onBackendFailure } = options;
+  const { workers, keeping } = options;
+  // Set before anything can fail: an event comes on the event loop, not during this call.
+  let plane: DataPlane | undefined;
+  const onBackendFailure = (failure: BackendFailure): void => plane?.onBackendFailure(failure);
   try {
-    return new DataPlane(new Engine({ workers, ...settingsOf(options), ...keeping }, onBackendFailure));
+    plane = new DataPlane(new Engine({ workers, ...settingsOf(options), ...keeping }, onBackendFailure));
+    return plane;
   } catch (error) {
     throw new GatewayError('DATAPLANE_START', `cannot start ${workers.toString()} workers: ${words(error)}`, {
       cause: error,
@@ -134,6 +136,8 @@ export function openDataPlane(options: DataPlaneOptions): DataPlane {
 }
 
 export class DataPlane {
+  /** Called on the event loop; a burst of failures comes as one, the newest. */
+  onBackendFailure: (failure: BackendFailure) => void = () => undefined;
   readonly #engine: NativeEngine;
   readonly #recovery: Recovery;
   #finalStats: DataPlaneStats | undefined;

@@ -6,10 +6,10 @@ import { parseArguments, version } from './cli.js';
 import type { Command } from './cli.js';
 import { ConfigError, describeConfig, loadConfig } from './config.js';
 import type { LoadedConfig } from './config.js';
-import { startDaemon } from './daemon.js';
 import { EXIT, GatewayError } from './errors.js';
 import { createLogger } from './log.js';
 import type { Logger } from './log.js';
+import { resumeSessions } from './recovery.js';
 import { createNotifier, inheritedSockets } from './systemd.js';
 
 type RunCommand = Extract<Command, { kind: 'run' | 'check-config' }>;
@@ -54,17 +54,11 @@ async function run(command: RunCommand, config: LoadedConfig, logger: Logger): P
     reload();
   });
   const inherited = inheritedSockets(process.env, process.pid);
-  const notifySocket = process.env['NOTIFY_SOCKET'];
+  const dataPlane = resumeSessions(config, inherited, process.env['NOTIFY_SOCKET']);
   const notifier = await createNotifier(logger);
-  const started = startDaemon({
-    config,
-    reload: load,
-    inherited,
-    ...(notifySocket === undefined ? {} : { notifySocket }),
-    notifier,
-    logger,
-    version: version(),
-  });
+  // It brings most of the program along, for which no session should wait.
+  const { startDaemon } = await import('./daemon.js');
+  const started = startDaemon({ config, reload: load, inherited, dataPlane, notifier, logger, version: version() });
   const first = await Promise.race([started, stopSignal]);
   if (typeof first === 'string') {
     logger.notice('stopping before the start was over', { signal: first });

@@ -26,7 +26,7 @@ const settings = { connectTimeoutMs: 500, tcpKeepalive: true, logSessions: false
 const route: Route = { epoch: 1, server: 0, address: '127.0.0.1', port: 5432 };
 
 test.before.each((context) => {
-  context.plane = openDataPlane({ ...settings, workers: 2, onBackendFailure: () => undefined });
+  context.plane = openDataPlane({ ...settings, workers: 2 });
 });
 test.after.each(({ plane }) => {
   assert.ok(plane.close(5000));
@@ -59,10 +59,7 @@ test('values out of range never reach the native side', ({ plane }) => {
       () => plane.configure({ ...settings, connectTimeoutMs: Number.NaN }),
       'connectTimeoutMs is NaN: expected a whole number from 1 to 600000',
     ],
-    [
-      () => openDataPlane({ ...settings, workers: 65, onBackendFailure: () => undefined }),
-      'workers is 65: expected a whole number from 1 to 64',
-    ],
+    [() => openDataPlane({ ...settings, workers: 65 }), 'workers is 65: expected a whole number from 1 to 64'],
   ];
   for (const [work, expected] of rows) assert.is(refusal(work), `DATAPLANE_ARGUMENT: ${expected}`);
 });
@@ -128,10 +125,10 @@ test('a refused backend is counted and reported once', async () => {
   const plane = openDataPlane({
     ...settings,
     workers: 1,
-    onBackendFailure: (failure) => {
-      tell(`${failure.epoch.toString()} ${failure.server.toString()} ${failure.error}`);
-    },
   });
+  plane.onBackendFailure = (failure) => {
+    tell(`${failure.epoch.toString()} ${failure.server.toString()} ${failure.error}`);
+  };
   try {
     const port = plane.bindListener('127.0.0.1', 0);
     plane.setRoute({ epoch: 7, server: 3, address: '127.0.0.1', port: address.port });

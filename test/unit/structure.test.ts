@@ -65,7 +65,7 @@ test('every error code is thrown somewhere', () => {
 test('no source file imports the tests, and no module of src is forgotten', () => {
   const imported = new Set<string>();
   for (const [file, text] of src) {
-    for (const [, target] of text.matchAll(/from '(\.[^']+)\.js'/gu)) {
+    for (const [, target] of text.matchAll(/(?:from |import\()'(\.[^']+)\.js'/gu)) {
       imported.add(relative(PROJECT_ROOT, join(PROJECT_ROOT, file, '..', `${String(target)}.ts`)));
     }
   }
