@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: MIT
+import { memoryOf } from '#src/memory.js';
+import type { Memory } from '#src/memory.js';
+import { decodeNote, encodeNote, RestartNoteKeeper } from '#src/restart-note.js';
+import type { RestartNote } from '#src/restart-note.js';
+import { assert, suite } from '../helpers/suite.js';
+
+const test = suite('restart note');
+
+const MEMORY: Memory = {
+  cluster: { systemId: '7000000000000000001', timeline: 3 },
+  primary: {
+    candidate: { host: 'db1', port: 5432, name: 'db1:5432' },
+    address: { address: '192.0.2.1', port: 5432 },
+    timeline: 3,
+    systemId: '7000000000000000001',
+  },
+  epoch: 7,
+  cut: { belowEpoch: 7, reason: 'superseded' },
+};
+const NOTE: RestartNote = {
+  memory: MEMORY,
+  slots: [
+    ['db1:5432', 0],
+    ['db2:5432', 3],
+  ],
+};
+
+test('comes back as it went', () => {
+  assert.equal(decodeNote(encodeNote(NOTE)), NOTE);
+  const empty: RestartNote = { memory: memoryOf(null), slots: [] };
+  assert.equal(decodeNote(encodeNote(empty)), empty);
+});
+
+test('the one with the longest names fits into the ledger', () => {
+  const name = (index: number): string => `${'x'.repeat(250)}${index.toString()}:65535`;
+  const slots = Array.from({ length: 128 }, (_, index): [string, number] => [name(index), index]);
+  // native/ledger.h, kMaxNote
+  assert.ok(Buffer.byteLength(encodeNote({ memory: MEMORY, slots })) <= 64 * 1024);
+});
+
+/** The note with one value replaced. */
+function changed(path: readonly (string | number)[], value: unknown): string {
+  const note = JSON.parse(encodeNote(NOTE)) as Record<string | number, unknown>;
+  let place = note;
+  for (const step of path.slice(0, -1)) place = place[step] as Record<string | number, unknown>;
+  place[path.at(-1) ?? ''] = value;
+  return JSON.stringify(note);
+}
+
+const BAD: readonly (readonly [string, string])[] = [
+  ['nothing', ''],
+  ['no JSON', '{"version":1'],
+  ['no object', '[]'],
+  ['null', 'null'],
+  ['another version', changed(['version'], 2)],
+  ['no memory', changed(['memory'], null)],
+  ['an epoch below 0', changed(['memory', 'epoch'], -1)],
+  ['an epoch with a fraction', changed(['memory', 'epoch'], 1.5)],
+  ['an epoch beyond 32 bits', changed(['memory', 'epoch'], 2 ** 32)],
+  ['a timeline of 0', changed(['memory', 'cluster', 'timeline'], 0)],
+  ['a system identifier that is a number', changed(['memory', 'cluster', 'systemId'], 7)],
+  ['a primary without an address', changed(['memory', 'primary', 'address'], undefined)],
+  ['a primary at a name', changed(['memory', 'primary', 'address', 'address'], 'db1')],
+  ['a primary on port 0', changed(['memory', 'primary', 'address', 'port'], 0)],
+  ['a candidate without a name', changed(['memory', 'primary', 'candidate', 'name'], '')],
+  ['a cut for an unknown reason', changed(['memory', 'cut', 'reason'], 'whim')],
+  ['a slot beyond the last', changed(['slots', 0], ['db1:5432', 128])],
+  ['two servers in one slot', changed(['slots', 1], ['db2:5432', 0])],
+  ['one server in two slots', changed(['slots', 1], ['db1:5432', 3])],
+  ['a slot without a number', changed(['slots', 0], ['db1:5432'])],
+];
+for (const [what, text] of BAD) {
+  test(`what is not wholly good is none: ${what}`, () => {
+    assert.is(decodeNote(text), undefined);
+  });
+}
+
+test('each change is written whole, memory and slots together', () => {
+  const written: string[] = [];
+  const keeper = new RestartNoteKeeper(NOTE, (text) => written.push(text));
+  assert.equal(keeper.load(), MEMORY);
+  assert.equal(keeper.slots, NOTE.slots);
+  const memory = { ...MEMORY, epoch: 8 };
+  keeper.save(memory);
+  keeper.saveSlots([['db3:5432', 1]]);
+  assert.equal(written.map(decodeNote), [
+    { memory, slots: NOTE.slots },
+    { memory, slots: [['db3:5432', 1]] },
+  ]);
+});
+
+test.run();
