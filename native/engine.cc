@@ -62,6 +62,10 @@ void Engine::start_accepting() {
   for (const Listener& listener : listeners_) accept_from(listener);
 }
 
+void Engine::stop_accepting() {
+  for (const std::unique_ptr<Worker>& worker : workers_) worker->post(StopAccepting{});
+}
+
 Result<std::uint16_t> Engine::bind(const std::string& address, std::uint16_t port) {
   Result<UniqueFd> bound = bind_listener(address, port);
   if (!bound.ok()) return bound.error();

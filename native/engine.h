@@ -58,6 +58,8 @@ class Engine final : private FailureSink {
 
   // Idempotent.
   void start_accepting();
+  // For good: clients wait in the listening sockets' queues again.
+  void stop_accepting();
 
   void update_route(const RouteUpdate& update);
   void configure(const Settings& settings);

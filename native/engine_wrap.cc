@@ -68,6 +68,7 @@ void EngineWrap::define(Napi::Env env, Napi::Object exports) {
                               InstanceMethod("adopt", &EngineWrap::adopt),
                               InstanceMethod("bind", &EngineWrap::bind),
                               InstanceMethod("startAccepting", &EngineWrap::start_accepting),
+                              InstanceMethod("stopAccepting", &EngineWrap::stop_accepting),
                               InstanceMethod("updateRoute", &EngineWrap::update_route),
                               InstanceMethod("configure", &EngineWrap::configure),
                               InstanceMethod("ping", &EngineWrap::ping),
@@ -137,6 +138,11 @@ Napi::Value EngineWrap::bind(const Napi::CallbackInfo& info) {
 
 Napi::Value EngineWrap::start_accepting(const Napi::CallbackInfo& info) {
   engine(info.Env()).start_accepting();
+  return info.Env().Undefined();
+}
+
+Napi::Value EngineWrap::stop_accepting(const Napi::CallbackInfo& info) {
+  engine(info.Env()).stop_accepting();
   return info.Env().Undefined();
 }
 

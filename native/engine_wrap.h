@@ -31,6 +31,7 @@ class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
   Napi::Value adopt(const Napi::CallbackInfo& info);  // (fd)
   Napi::Value bind(const Napi::CallbackInfo& info);   // (address, port) -> port
   Napi::Value start_accepting(const Napi::CallbackInfo& info);
+  Napi::Value stop_accepting(const Napi::CallbackInfo& info);
   Napi::Value update_route(
       const Napi::CallbackInfo& info);  // (route | null, cutBelowEpoch, cutReason)
   Napi::Value configure(

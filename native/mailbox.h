@@ -42,12 +42,14 @@ struct NewListener {
 struct Heartbeat {
   std::int64_t posted_ns = 0;
 };
+struct StopAccepting {};
 struct Stop {
   bool keep_sessions = false;  // for the next process; else they are cut
 };
 
-using Message = std::variant<NewClient, std::unique_ptr<Survivor>, NewListener,
-                             std::shared_ptr<const RouteUpdate>, Settings, Heartbeat, Stop>;
+using Message =
+    std::variant<NewClient, std::unique_ptr<Survivor>, NewListener,
+                 std::shared_ptr<const RouteUpdate>, Settings, Heartbeat, StopAccepting, Stop>;
 
 class Mailbox {
  public:

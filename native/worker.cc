@@ -171,6 +171,8 @@ void Worker::handle(Message& message) {
     counters_.loop_lag_ns.set(static_cast<std::uint64_t>(monotonic_ns() - heartbeat->posted_ns));
     counters_.beats.add();
     ping_posted_ns_.store(0);
+  } else if (std::holds_alternative<StopAccepting>(message)) {
+    stop_accepting();
   } else if (auto* stop = std::get_if<Stop>(&message)) {
     stopping_ = true;
     keep_sessions_ = stop->keep_sessions;
@@ -283,6 +285,14 @@ void Worker::pause_accepting() {
   }
   counters_.accept_pauses.add();
   resume_accepting_ns_ = monotonic_ns() + kAcceptPauseNs;
+}
+
+// Events of this turn may still name a listener: none is accepted from any more.
+void Worker::stop_accepting() {
+  for (Listening& listening : listeners_) {
+    if (listening.fd < 0) continue;
+    ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, std::exchange(listening.fd, -1), nullptr);
+  }
 }
 
 void Worker::resume_accepting() {

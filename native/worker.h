@@ -96,6 +96,7 @@ class Worker {
   // worker.cc: accepting
   void listen_to(const NewListener& listener);
   void accept_some(Listening& listening);
+  void stop_accepting();
   void prepare_spare();
   void pause_accepting();
   void resume_accepting();

@@ -20,7 +20,7 @@ export const CONFIG_DIRECTORY = '/etc/pg-gateway';
 export interface RawSettings {
   candidates: string[];
   listen: { host: string; port: number };
-  sessions: { workers: number | 'auto'; tcp_keepalive: boolean };
+  sessions: { workers: number | 'auto'; tcp_keepalive: boolean; drain_timeout_ms: number };
   probe: {
     user: string | null;
     password: string | null;
@@ -130,6 +130,10 @@ export const SCHEMA: Layout<RawSettings> = {
     tcp_keepalive: setting(true, onOff, {
       env: 'TCP_KEEPALIVE',
       doc: 'Whether new sessions have TCP keepalive on, to clients and to the server (in the environment 1 or 0).',
+    }),
+    drain_timeout_ms: setting(0, integer(0, MAX_TIMEOUT_MS, 'milliseconds'), {
+      env: 'DRAIN_TIMEOUT_MS',
+      doc: 'How long a stop waits for sessions to end by themselves, accepting no more; 0 does not wait.',
     }),
   },
   probe: {

@@ -63,6 +63,8 @@ export interface Config {
   /** Threads of the data plane, 1..64. */
   readonly workers: number;
   readonly tcpKeepalive: boolean;
+  /** How long a stop waits for sessions to end by themselves. 0..600000 */
+  readonly drainTimeoutMs: number;
   readonly logLevel: LogLevel;
   /** The files read, in order. */
   readonly sources: readonly string[];

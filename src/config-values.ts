@@ -15,6 +15,7 @@ export function settingValues(config: Config): ReadonlyMap<string, SettingValue 
     ['listen.port', listen.port],
     ['sessions.workers', config.workers],
     ['sessions.tcp_keepalive', config.tcpKeepalive],
+    ['sessions.drain_timeout_ms', config.drainTimeoutMs],
     ['probe.user', probe.user],
     ['probe.password', probe.password],
     ['probe.passfile', probe.passfile],

@@ -236,6 +236,7 @@ function assemble(raw: RawSettings, login: Login, sources: readonly string[]): C
     },
     workers,
     tcpKeepalive: raw.sessions.tcp_keepalive,
+    drainTimeoutMs: raw.sessions.drain_timeout_ms,
     logLevel: raw.log.level,
     sources,
   };

@@ -8,6 +8,7 @@ import { bindHost } from './bind-host.js';
 import { ConfigError, diffConfig } from './config.js';
 import type { Config, LoadedConfig } from './config.js';
 import type { BackendFailure, DataPlane } from './dataplane.js';
+import { sessionsThatFit } from './descriptor-limit.js';
 import type { ProvenPrimary, Verdict } from './election.js';
 import { startHttp } from './http.js';
 import type { HttpListener, Readiness } from './http.js';
@@ -43,6 +44,8 @@ const STATUS_EVERY_MS = 2000;
 /** How long a primary that an earlier process proved is waited for after a restart, while it is merely in doubt. */
 const PATIENCE_MS = 15_000;
 const FAILURE_LOG_EVERY_MS = 5000;
+/** How often a drain looks whether all sessions have ended. */
+const DRAIN_LOOK_MS = 50;
 /** What a stop may take, so that the whole is over well before anybody's patience. */
 const WORKERS_STOP_MS = 1000;
 const HTTP_STOP_MS = 300;
@@ -157,7 +160,11 @@ export class Daemon {
     }
     this.#tick();
     this.#options.notifier.ready();
-    this.#logger.notice('ready', { version: this.#options.version, candidates: this.#config.candidates.length });
+    this.#logger.notice('ready', {
+      version: this.#options.version,
+      candidates: this.#config.candidates.length,
+      sessions_that_fit: sessionsThatFit(),
+    });
   }
 
   /** Re-reads the configuration. A bad one is rejected whole and the old one goes on. */
@@ -188,6 +195,7 @@ export class Daemon {
     this.#options.notifier.stopping();
     this.#cancelStatus?.();
     this.#cancelPatience?.();
+    await this.#drain();
     this.#watchdog.close();
     const { active } = this.#dataPlane.stats();
     const ended = this.#dataPlane.close(WORKERS_STOP_MS);
@@ -200,6 +208,23 @@ export class Daemon {
     this.#options.notifier.close();
     this.#logger.notice('stopped', kept ? { sessions_kept: active } : { sessions_closed: active });
     return ended;
+  }
+
+  /** Lets sessions end by themselves, for as long as the configuration has it. */
+  async #drain(): Promise<void> {
+    const { drainTimeoutMs } = this.#config;
+    if (drainTimeoutMs === 0) return;
+    const deadline = systemTimers.now() + drainTimeoutMs;
+    this.#dataPlane.stopAccepting();
+    this.#logger.notice('waiting for sessions to end', {
+      sessions: this.#dataPlane.stats().active,
+      at_most_ms: drainTimeoutMs,
+    });
+    while (this.#dataPlane.stats().active > 0) {
+      const leftMs = deadline - systemTimers.now();
+      if (leftMs <= 0) return;
+      await new Promise<void>((resolve) => systemTimers.after(Math.min(leftMs, DRAIN_LOOK_MS), resolve));
+    }
   }
 
   async #openListeners(): Promise<void> {

@@ -96,6 +96,7 @@ interface NativeEngine {
   adopt(fd: number): void;
   bind(address: string, port: number): number;
   startAccepting(): void;
+  stopAccepting(): void;
   updateRoute(route: Route | null, cutBelowEpoch: number, cutReason: number): void;
   configure(settings: DataPlaneSettings): void;
   ping(): void;
@@ -180,6 +181,11 @@ export class DataPlane {
   /** From now on clients are served; before, they wait in the queues of the listening sockets. Idempotent. */
   startAccepting(): void {
     this.#engine.startAccepting();
+  }
+
+  /** From now on new clients wait in the queues of the listening sockets again. Idempotent; for good. */
+  stopAccepting(): void {
+    this.#engine.stopAccepting();
   }
 
   /** Sends new clients there, or (null) tells them that there is no primary; and cuts what must not go on. */

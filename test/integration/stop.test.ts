@@ -171,4 +171,33 @@ test('a server that comes later is taken into use without a restart; until then 
   });
 });
 
+test('with a drain the stop waits for the sessions, and takes nobody new', async () => {
+  const options = { candidates: [cluster.primary.candidate], env: { DRAIN_TIMEOUT_MS: '60000' } };
+  await withGateway(options, async (gateway) => {
+    const session = await PgSession.open(gateway.clients);
+    gateway.kill('SIGTERM');
+    await gateway.logged('waiting for sessions to end', { sessions: '1' });
+    const late = await RawClient.connect(gateway.clients);
+    late.send(startupMessage());
+    assert.equal(await session.query('SELECT 1'), ['1']);
+    assert.is((await gateway.samples()).get('pg_gateway_connections_total'), 1, 'it waits in the queue');
+    session.close();
+    const { status } = await gateway.ended;
+    assert.is(status, 0, gateway.log);
+    await gateway.logged('stopped', { sessions_closed: '0' });
+    late.close();
+  });
+});
+
+test('a drain is over when its time is, and what is left ends', async () => {
+  const options = { candidates: [cluster.primary.candidate], env: { DRAIN_TIMEOUT_MS: '300' } };
+  await withGateway(options, async (gateway) => {
+    const session = await PgSession.open(gateway.clients);
+    const took = await timed(() => expectStop(gateway, 'SIGTERM'));
+    assert.ok(took >= 300, `it took ${took} ms`);
+    assert.is(await session.ended(), 'fin');
+    await gateway.logged('stopped', { sessions_closed: '1' });
+  });
+});
+
 test.run();

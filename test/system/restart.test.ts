@@ -21,15 +21,18 @@ test.before(async () => {
 
 test.after(() => machine.close());
 
-/** Connections go on all the time while `action` goes on; none is refused. */
-async function underLoad(what: string, action: () => Promise<void>): Promise<void> {
+/**
+ * Connections go on all the time while `action` goes on; none is refused, and none is lost but `mayCut`: a process that
+ * is killed between accepting a client and parking it takes that one along.
+ */
+async function underLoad(what: string, action: () => Promise<void>, mayCut = 0): Promise<void> {
   const load = await ConnectLoad.start(machine);
   await action();
   const outcome = await load.stop();
   note(`${what}: ${outcome.ok} connections, ${outcome.refused} refused, ${outcome.cut} cut`);
   assert.is(outcome.refused, 0, JSON.stringify(outcome));
   assert.is(outcome.rejected, 0, JSON.stringify(outcome));
-  assert.is(outcome.cut, 0, JSON.stringify(outcome));
+  assert.ok(outcome.cut <= mayCut, JSON.stringify(outcome));
   // The first and the last of each client, at least.
   assert.ok(outcome.ok >= 2 * LOAD_CLIENTS, JSON.stringify(outcome));
 }
@@ -59,13 +62,14 @@ test('no connection is refused by an upgrade', async () => {
 for (const signal of ['SEGV', 'KILL', 'ABRT']) {
   test(`after a crash by SIG${signal} it is back at once, and no connection is refused`, async () => {
     const mark = await machine.mark();
-    await underLoad(`SIG${signal}`, async () => {
+    const crash = async (): Promise<void> => {
       const before = await mainPid(machine);
       const start = performance.now();
       await machine.succeed(['kill', `-${signal}`, String(before)]);
       await restarted(machine, before);
       assert.ok(performance.now() - start < 10_000, 'in less than ten seconds');
-    });
+    };
+    await underLoad(`SIG${signal}`, crash, 1);
     await machine.logged(new RegExp(`Main process exited.*status=\\d+/${signal}`), { unit: SERVICE, after: mark });
   });
 }

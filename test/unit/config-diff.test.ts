@@ -32,6 +32,7 @@ test('tells what a reload changes, and what waits for a restart', ({ machine }) 
     LISTEN_PORT: '1',
     NUM_THREADS: '2',
     TCP_KEEPALIVE: '0',
+    DRAIN_TIMEOUT_MS: '1',
     PGUSER: 'u2',
     PGPASSWORD: 'new',
     PGPASSFILE: root,

@@ -18,6 +18,7 @@ test.after.each(({ machine }) => {
 });
 
 const PORT = 'expected a port from 1 to 65535, or 0 for any free port';
+const DRAIN = 'expected a whole number of milliseconds from 0 to 600000';
 const MILLISECONDS = 'expected a whole number of milliseconds from 1 to 600000';
 const SECONDS = 'expected a number of seconds from 0.05 to 3600';
 const THREADS = 'expected a whole number from 1 to 64, or "auto"';
@@ -45,6 +46,7 @@ const ENVIRONMENT: readonly (readonly [string, string, string])[] = [
   ['NUM_THREADS', 'many', `sessions.workers = "many": ${THREADS}`],
   ['TCP_KEEPALIVE', '2', `sessions.tcp_keepalive = "2": ${SWITCH}`],
   ['TCP_KEEPALIVE', 'constructor', `sessions.tcp_keepalive = "constructor": ${SWITCH}`],
+  ['DRAIN_TIMEOUT_MS', '-1', `sessions.drain_timeout_ms = "-1": ${DRAIN}`],
   ['CONNECT_TIMEOUT_MS', '0', `probe.connect_timeout_ms = "0": ${MILLISECONDS}`],
   ['CONNECT_TIMEOUT_MS', '600001', `probe.connect_timeout_ms = "600001": ${MILLISECONDS}`],
   ['CONNECT_TIMEOUT_MS', '800ms', `probe.connect_timeout_ms = "800ms": ${MILLISECONDS}`],

@@ -40,6 +40,7 @@ test('has the defaults of the original', ({ machine }) => {
     },
     workers: 1,
     tcpKeepalive: true,
+    drainTimeoutMs: 0,
     logLevel: 'info',
     sources: [],
   });
@@ -53,6 +54,7 @@ test('reads every variable', ({ machine }) => {
     LISTEN_PORT: '0',
     NUM_THREADS: '64',
     TCP_KEEPALIVE: '0',
+    DRAIN_TIMEOUT_MS: '600000',
     PGUSER: 'prober',
     PGPASSWORD: ' s3cret ',
     PGPASSFILE: file('pass'),
@@ -88,6 +90,7 @@ test('reads every variable', ({ machine }) => {
     },
     workers: 64,
     tcpKeepalive: false,
+    drainTimeoutMs: 600000,
     logLevel: 'debug',
     sources: [],
   });
@@ -104,6 +107,7 @@ test('reads every key of a file', ({ machine }) => {
     [sessions]
     workers = "auto"
     tcp_keepalive = false
+    drain_timeout_ms = 1500
     [probe]
     user = "prober"
     password = "s3cret"
@@ -151,6 +155,7 @@ test('reads every key of a file', ({ machine }) => {
     },
     workers: availableParallelism(),
     tcpKeepalive: false,
+    drainTimeoutMs: 1500,
     logLevel: 'err',
     sources: [path],
   });
@@ -350,6 +355,7 @@ port = 6432  # argument --listen-port
 [sessions]
 workers = 1  # default
 tcp_keepalive = true  # default
+drain_timeout_ms = 0  # default
 
 [probe]
 user = "u"  # environment PGUSER
