@@ -63,10 +63,10 @@ export class KeptGateway {
   }
 }
 
-/** Resolves when `work` has ended; `disturb` is called over and over until then, or `times` times. */
-export async function disturbed<T>(work: Promise<T>, times: number, disturb: () => Promise<unknown>): Promise<T> {
+/** Resolves when `work` has ended; `disturb` is called over and over until then. */
+export async function disturbed<T>(work: Promise<T>, disturb: () => Promise<unknown>): Promise<T> {
   const state = { over: false };
   void work.finally(() => (state.over = true)).catch(() => undefined);
-  for (let count = 0; count < times && !state.over; count += 1) await disturb();
+  while (!state.over) await disturb();
   return work;
 }

@@ -4,7 +4,6 @@
 # Each ends at its first failure, with a status other than 0; else it prints how much it has done.
 #
 #   pgbench   transactions of 16 sessions, in runs of 6 seconds
-#   connect   a new connection for each transaction
 #   out, in   COPY of a table of 100 MB to and from a file, each time compared by checksum
 #   tls       sessions with sslmode=verify-full, of a second each
 #   listen    a session that listens; each second it is notified past the gateway
@@ -26,13 +25,11 @@ goes_on() {
 exec 3<&0 </dev/null
 count=0
 case $1 in
-  pgbench | connect)
-    extra=(-c 16 -j 2 -N)
-    [ "$1" = pgbench ] || extra=(-c 2 -C -S)
+  pgbench)
     while goes_on; do
-      pgbench -n -T 6 "${extra[@]}" >"$1.out" 2>&1 || { cat "$1.out"; exit 1; }
-      grep -q '^number of failed transactions: 0 ' "$1.out" || { cat "$1.out"; exit 1; }
-      count=$((count + $(sed -n 's/^number of transactions actually processed: \([0-9]*\).*/\1/p' "$1.out")))
+      pgbench -n -T 6 -c 16 -j 2 -N >pgbench.out 2>&1 || { cat pgbench.out; exit 1; }
+      grep -q '^number of failed transactions: 0 ' pgbench.out || { cat pgbench.out; exit 1; }
+      count=$((count + $(sed -n 's/^number of transactions actually processed: \([0-9]*\).*/\1/p' pgbench.out)))
     done
     ;;
   out)
