@@ -10,10 +10,12 @@
 #include <fcntl.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 #include <cerrno>
 #include <unordered_map>
 
+#include "counters.h"
 #include "session_store.h"
 #include "tcp_account.h"
 
@@ -34,13 +36,21 @@ int bytes_in(const UniqueFd& pipe) {
 
 bool is_stream(int fd, bool tcp) {
   const int domain = option(fd, SO_DOMAIN);
-  return option(fd, SO_TYPE) == SOCK_STREAM &&
+  const int flags = ::fcntl(fd, F_GETFL);
+  // One that blocks would hold up its worker.
+  return option(fd, SO_TYPE) == SOCK_STREAM && flags >= 0 && (flags & O_NONBLOCK) != 0 &&
          (tcp ? domain == AF_INET || domain == AF_INET6 : domain == AF_UNIX);
 }
 
 bool is_pipe_pair(const UniqueFd& read_end, const UniqueFd& write_end) {
   const int reading = ::fcntl(read_end.get(), F_GETFL);
   const int writing = ::fcntl(write_end.get(), F_GETFL);
+  struct stat from {};
+  struct stat to {};
+  if (::fstat(read_end.get(), &from) != 0 || ::fstat(write_end.get(), &to) != 0 ||
+      from.st_dev != to.st_dev || from.st_ino != to.st_ino) {
+    return false;
+  }
   return ::fcntl(read_end.get(), F_GETPIPE_SZ) > 0 && ::fcntl(write_end.get(), F_GETPIPE_SZ) > 0 &&
          (reading & O_ACCMODE) == O_RDONLY && (writing & O_ACCMODE) == O_WRONLY;
 }
@@ -240,7 +250,7 @@ void SessionStore::judge(Found& found, std::vector<Survivor>& survivors, Recover
     survivor.ways[1] = std::move(session.ways[1]);
     // Of an AF_UNIX client the kernel keeps no count.
     const bool provable = survivor.tcp || !ledger_->misses_bytes();
-    const bool usable = !session.damaged && provable &&
+    const bool usable = !session.damaged && provable && survivor.server < kMaxServers &&
                         is_stream(survivor.client.get(), survivor.tcp) &&
                         (!survivor.backend.valid() || is_stream(survivor.backend.get(), true));
     // A server is connected to only after the control plane has left word of it.
