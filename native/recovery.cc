@@ -286,8 +286,8 @@ bool prove(Survivor& survivor) {
            (!survivor.tcp || (client.consumed <= (client.closed ? 1U : 0U) && client.written == 0));
   }
   survivor.stage = Stage::kRelaying;
-  up.ended = backend.fin_sent;
-  down.ended = client.known && client.fin_sent;
+  up.ended = end_passed_on(client, backend);
+  down.ended = end_passed_on(backend, client);
   return direction_is_whole(client, backend, up.residue) &&
          direction_is_whole(backend, client, down.residue);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Sessions that go on in the next engine, by way of a shelf that keeps their descriptors.
 #include <doctest/doctest.h>
+#include <sys/ioctl.h>
 
 #include <string>
 #include <utility>
@@ -136,9 +137,7 @@ TEST_CASE("more sessions than one queue holds") {
 
 TEST_CASE("a client without a server waits for the first decision") {
   Shelf shelf;
-  const UniqueFd full = test::listen_tcp("127.0.0.1", 0);
-  std::vector<UniqueFd> fillers;  // so that the next connect is not answered
-  for (int i = 0; i < 4; ++i) fillers.push_back(test::connect_to(test::address_of(full.get())));
+  const test::StalledListener full;
   auto gateway = std::make_unique<Gateway>(shelf);
   gateway->route(full.get());
   gateway->engine().write_note("note");
@@ -221,4 +220,48 @@ TEST_CASE("a ledger that is not there, not ours or of another version ends the s
   test::Link next = gateway->open(backend.get());
   check_both_ways(next, 1);
   CHECK(gateway->engine().kept().sessions == 1);
+}
+
+TEST_CASE("the last words of a side that is closed for good come out of the next engine") {
+  Shelf shelf;
+  const UniqueFd backend = test::listen_tcp();
+  auto gateway = std::make_unique<Gateway>(shelf);
+  gateway->route(backend.get());
+  gateway->engine().write_note("note");
+  test::Link link = gateway->open(backend.get());
+  UniqueFd* speaker = &link.client;
+  UniqueFd* listener = &link.backend;
+  SUBCASE("the client's") {}
+  SUBCASE("the server's") {
+    std::swap(speaker, listener);
+  }
+  // The listener has nothing more to say; the speaker says all and closes. The gateway's socket
+  // to the speaker has then sent and received a FIN, and is closed like one that was reset.
+  test::send_fin(listener->get());
+  REQUIRE(test::receive_to_end(speaker->get()).end == test::StreamEnd::kFin);
+  // Until the gateway has it all, and cannot pass it all on.
+  std::string said;
+  while (test::bytes_in_pipes() == 0) {
+    const std::string chunk = test::pattern_bytes(50'000, static_cast<std::uint32_t>(said.size()));
+    REQUIRE(test::send_all(speaker->get(), chunk));
+    said += chunk;
+    REQUIRE(test::eventually([&] {
+      int on_its_way = 0;
+      return ::ioctl(speaker->get(), TIOCOUTQ, &on_its_way) == 0 && on_its_way == 0;
+    }));
+    REQUIRE(gateway->settle());
+  }
+  test::send_fin(speaker->get());
+  speaker->reset();
+  REQUIRE(gateway->settle());
+  gateway->leave();
+  gateway = std::make_unique<Gateway>(shelf);
+  CHECK(gateway->engine().recovery().recovered == 1);
+  REQUIRE(gateway->settle());
+  const test::Received rest = test::receive_to_end(listener->get());
+  CHECK(rest.end == test::StreamEnd::kFin);
+  CHECK(rest.bytes.size() == said.size());
+  CHECK((rest.bytes == said));
+  CHECK(gateway->failures() == 0);
+  CHECK(test::eventually([&] { return gateway->engine().kept().sessions == 0; }));
 }
