@@ -52,6 +52,11 @@ CrashRig::CrashRig(StepBoard& board, std::vector<std::uint64_t> kills, unsigned 
       listener_(listen_tcp()),
       servers_(listen_tcp()) {
   ::setsockopt(listener_.get(), SOL_SOCKET, SO_SNDBUF, &kClientBytes, sizeof kClientBytes);
+  // Without a name the kernel finds an abstract one (unix(7), autobind).
+  local_listener_.reset(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  const sockaddr nameless{AF_UNIX, {}};
+  ::bind(local_listener_.get(), &nameless, sizeof nameless.sa_family);
+  ::listen(local_listener_.get(), SOMAXCONN);
   start();
 }
 
@@ -78,7 +83,7 @@ void CrashRig::start() {
 // descriptors are the tester's.
 void CrashRig::be_gateway(int control, std::uint64_t kill_at) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-  std::vector<int> kept = {control, listener_.get()};
+  std::vector<int> kept = {control, listener_.get(), local_listener_.get()};
   for (const auto& [name, fd] : manager_.stored()) kept.push_back(fd.get());
   const SocketAddress route = address_of(servers_.get());
   close_all_but(kept);
@@ -94,7 +99,7 @@ void CrashRig::be_gateway(int control, std::uint64_t kill_at) {
   if (engine.start({workers_, {}, false, std::move(store), std::move(stored)})) ::_exit(5);
   if (!engine.keeps_sessions()) ::_exit(6);
   engine.write_note("route");
-  if (engine.adopt(listener_.get())) ::_exit(7);
+  if (engine.adopt(listener_.get()) || engine.adopt(local_listener_.get())) ::_exit(7);
   engine.update_route({Route{1, 0, route}, 0, CutReason::kSuperseded});
   engine.start_accepting();
   char command = 0;
@@ -146,7 +151,14 @@ void CrashRig::fail(const std::string& what) {
 }
 
 Conversation& CrashRig::open() {
-  UniqueFd client = connect_to(address_of(listener_.get()));
+  return begin(connect_to(address_of(listener_.get())));
+}
+
+Conversation& CrashRig::open_local() {
+  return begin(connect_to(address_of(local_listener_.get())));
+}
+
+Conversation& CrashRig::begin(UniqueFd client) {
   if (!client.valid()) fail("connect");
   return conversations_.emplace_back(static_cast<std::uint32_t>(conversations_.size() + 1),
                                      std::move(client));

@@ -34,6 +34,8 @@ class CrashRig {
   CrashRig& operator=(const CrashRig&) = delete;
 
   Conversation& open();
+  // By way of an AF_UNIX socket: the kernel keeps no count of what its client has said.
+  Conversation& open_local();
   // Lets everything happen until the condition holds. False: there was a fault, or it never
   // did, which is one.
   bool run(const char* what, const std::function<bool()>& condition);
@@ -62,6 +64,7 @@ class CrashRig {
 
  private:
   void start();
+  Conversation& begin(UniqueFd client);
   [[noreturn]] void be_gateway(int control, std::uint64_t kill_at);
   void turn(int timeout_ms);
   void look_after_gateway();
@@ -82,6 +85,7 @@ class CrashRig {
   unsigned workers_;
   ServiceManager manager_;
   UniqueFd listener_;
+  UniqueFd local_listener_;
   UniqueFd servers_;
   UniqueFd control_;
   pid_t gateway_ = -1;

@@ -57,9 +57,11 @@ bool come_and_go(CrashRig& rig, int count) {
 }
 
 // A client that does not read and a server that does not: what is under way stays in the pipes.
-bool fill_the_pipes(CrashRig& rig, Conversation& stuck) {
-  stuck.up().reading = stuck.down().reading = false;
-  stuck.exchange(1 << 20);
+bool fill_the_pipes(CrashRig& rig, const std::vector<Conversation*>& stuck) {
+  for (Conversation* each : stuck) {
+    each->up().reading = each->down().reading = false;
+    each->exchange(1 << 20);
+  }
   return rig.run_until_stuck();
 }
 
@@ -73,10 +75,12 @@ std::string live_through(CrashRig& rig) {
   half.exchange(1);
   Conversation& aborted = rig.open();
   aborted.exchange(10);
-  const std::vector<Conversation*> all = {&lasting, &stuck, &half, &aborted};
+  Conversation& local = rig.open_local();
+  local.exchange(1000);
+  const std::vector<Conversation*> all = {&lasting, &stuck, &half, &aborted, &local};
   if (!rig.run("the first bytes", [&] { return all_delivered(all); })) return rig.fault();
 
-  if (!fill_the_pipes(rig, stuck) || !come_and_go(rig, 40)) return rig.fault();
+  if (!fill_the_pipes(rig, {&stuck, &local}) || !come_and_go(rig, 40)) return rig.fault();
   half.up().finish = true;
   if (!rig.run("a half-close", [&] { return half.lost() || half.up().ended; })) return rig.fault();
   if (!rig.restart()) return rig.fault();
@@ -90,13 +94,14 @@ std::string live_through(CrashRig& rig) {
   }
   if (!aborted.lost()) aborted.reset();
   half.finish();
-  stuck.up().reading = stuck.down().reading = true;
-  if (!rig.run("the rest",
-               [&] { return all_delivered({&stuck}) && half.over() && aborted.over(); })) {
+  for (Conversation* each : {&stuck, &local}) each->up().reading = each->down().reading = true;
+  if (!rig.run("the rest", [&] {
+        return all_delivered({&stuck, &local}) && half.over() && aborted.over();
+      })) {
     return rig.fault();
   }
-  for (Conversation* each : {&lasting, &stuck, &late}) each->finish();
-  rig.run("the end", [&] { return lasting.over() && stuck.over() && late.over(); });
+  for (Conversation* each : {&lasting, &stuck, &late, &local}) each->finish();
+  rig.run("the end", [&] { return lasting.over() && stuck.over() && late.over() && local.over(); });
   return rig.fault();
 }
 
@@ -205,7 +210,7 @@ TEST_CASE("killed at random moments under load, again and again" *
   }
   CrashRig rig(test::make_step_board(), {}, workers);
   std::vector<Conversation*> all;
-  for (int i = 0; i < 6; ++i) all.push_back(&rig.open());
+  for (int i = 0; i < 6; ++i) all.push_back(i % 2 == 0 ? &rig.open() : &rig.open_local());
   int kills = 0;
   std::int64_t next_kill = 0;
   // Always more to send: the pumps are running when the process dies.
