@@ -17,6 +17,7 @@
 
 #include "counters.h"
 #include "session_store.h"
+#include "socket_address.h"
 #include "tcp_account.h"
 
 namespace pg_gateway {
@@ -275,6 +276,8 @@ bool prove(Survivor& survivor) {
   if (survivor.backend.valid()) {
     backend = tcp_account(survivor.backend.get(), Opened::kByUs);
     if (!backend.known) return false;
+    // A connect to a port that nobody listens on may have found itself (finish_connect() knows).
+    backend.never_opened = backend.never_opened || connected_to_itself(survivor.backend.get());
   }
   Survivor::Way& up = survivor.ways[static_cast<int>(Direction::kUp)];
   Survivor::Way& down = survivor.ways[static_cast<int>(Direction::kDown)];

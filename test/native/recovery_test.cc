@@ -265,3 +265,81 @@ TEST_CASE("the last words of a side that is closed for good come out of the next
   CHECK(gateway->failures() == 0);
   CHECK(test::eventually([&] { return gateway->engine().kept().sessions == 0; }));
 }
+
+TEST_CASE("bytes in a pipe that could not be kept: who cannot be proven whole ends") {
+  Shelf shelf;
+  test::Pair by_tcp = test::tcp_pair();
+  test::Pair by_unix = test::unix_pair();
+  test::Pair servers[2] = {test::tcp_pair(), test::tcp_pair()};
+  {
+    SessionStore store(shelf.store());
+    std::vector<Survivor> survivors;
+    RecoveryReport report;
+    REQUIRE_FALSE(store.open({}, survivors, report));
+    store.write_note("note");
+    Kept kept[2];
+    store.admit(kept[0], by_tcp.b.get(), true, {servers[0].a.get(), 1, 0});
+    store.admit(kept[1], by_unix.b.get(), false, {servers[1].a.get(), 1, 0});
+    PipePool pool;
+    pool.set_keeper(&store);
+    SUBCASE("all are kept") {
+      REQUIRE(pool.take()->owner != nullptr);
+    }
+    SUBCASE("one is not") {
+      shelf.close();  // no further queue
+      const test::Pair filler = test::unix_pair();
+      while (store.usage().failures == 0) {
+        Kept unused;
+        store.admit(unused, filler.a.get(), false, {});
+      }
+      REQUIRE(pool.take()->owner == nullptr);
+    }
+    store.freeze();
+  }
+  const bool all_kept = shelf.store()->keep("probe", by_tcp.a.get()).code == 0;
+  shelf.lose("probe");
+  by_tcp.b.reset();
+  by_unix.b.reset();
+  for (test::Pair& server : servers) server.a.reset();
+  SessionStore next(shelf.store());
+  std::vector<Survivor> survivors;
+  RecoveryReport report;
+  REQUIRE_FALSE(next.open(shelf.copies(), survivors, report));
+  bool tcp_goes_on = false;
+  bool unix_goes_on = false;
+  for (const Survivor& survivor : survivors) {
+    if (survivor.backend.valid()) (survivor.tcp ? tcp_goes_on : unix_goes_on) = true;
+  }
+  CHECK(tcp_goes_on);
+  CHECK(unix_goes_on == all_kept);
+  next.freeze();
+}
+
+TEST_CASE("a connection that found itself is no server") {
+  Shelf shelf;
+  test::Pair client = test::tcp_pair();
+  {
+    UniqueFd narcissus = make_backend_socket(AF_INET, false);
+    const SocketAddress any_port = parse_address("127.0.0.1", 0).take();
+    REQUIRE(::bind(narcissus.get(), any_port.get(), any_port.length) == 0);
+    const SocketAddress itself = test::address_of(narcissus.get());
+    ::connect(narcissus.get(), itself.get(), itself.length);
+    REQUIRE(test::eventually([&] { return connected_to_itself(narcissus.get()); }));
+    SessionStore store(shelf.store());
+    std::vector<Survivor> survivors;
+    RecoveryReport report;
+    REQUIRE_FALSE(store.open({}, survivors, report));
+    store.write_note("note");
+    Kept kept;
+    store.admit(kept, client.b.get(), true, {narcissus.get(), 1, 0});
+    store.freeze();
+    client.b.reset();
+  }
+  Gateway gateway(shelf);
+  CHECK(gateway.engine().recovery().recovered == 1);
+  REQUIRE(test::send_all(client.a.get(), "hello"));
+  const UniqueFd backend = test::listen_tcp();
+  gateway.route(backend.get(), 2);
+  const UniqueFd server = test::accept_one(backend.get());
+  CHECK(test::receive(server.get(), 5) == "hello");
+}
