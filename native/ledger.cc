@@ -47,6 +47,7 @@ struct Ledger::Layout {
   std::atomic<KeptId> last_id;
   std::atomic<std::uint32_t> used_sessions;
   std::atomic<std::uint32_t> used_pipes;
+  std::atomic<std::uint64_t> missing_bytes;
   std::array<Note, 2> notes;
   std::array<std::atomic<KeptId>, kSessions> sessions;
   std::array<PipeWords, kPipes> pipes;
@@ -145,6 +146,14 @@ std::uint32_t Ledger::used_sessions() const {
 
 std::uint32_t Ledger::used_pipes() const {
   return std::min(memory_->used_pipes.load(), kPipes);
+}
+
+void Ledger::note_missing_bytes(bool there_are) {
+  memory_->missing_bytes.store(there_are ? 1 : 0);
+}
+
+bool Ledger::misses_bytes() const {
+  return memory_->missing_bytes.load() != 0;
 }
 
 bool Ledger::write_note(std::string_view text) {

@@ -11,8 +11,9 @@
 //
 //   word         0 means    else
 //   session[n]   free       the id of the session in slot n
-//   pipe[n].id   free       the id of the pipe in slot n
-//   pipe[n].owner nobody    session id * 2 + direction whose bytes it may hold
+//   pipe[n].id   free       the id of the pipe in slot n, or forgotten_pipe() of the last one
+//   pipe[n].owner nobody    seal_owner() of the session and direction whose bytes it may hold
+//   missing_bytes  no       bytes may be lost with this process, and nobody can tell whose
 //
 // Hostile input when it comes from an earlier process: attach() checks what can be
 // checked, and nothing here can connect one client to another's server, since which
@@ -40,15 +41,38 @@ constexpr std::uint64_t pipe_owner(KeptId session, Direction direction) {
   return session << 1 | static_cast<std::uint64_t>(direction);
 }
 
+// The rest of an owner's word tells that it is the word of this pipe: one that is damaged or
+// another pipe's does not open. As many bytes may be in one pipe as in another, and then the
+// kernel's counts would not notice that they have changed places.
+inline constexpr unsigned kOwnerBits = 41;
+constexpr std::uint64_t seal_owner(std::uint64_t owner, KeptId pipe) {
+  std::uint64_t mixed = (owner ^ pipe * 0x9e37'79b9'7f4a'7c15) * 0xbf58'476d'1ce4'e5b9;
+  mixed = (mixed ^ mixed >> 31) * 0x94d0'49bb'1331'11eb;
+  return mixed >> kOwnerBits << kOwnerBits | owner;
+}
+constexpr std::optional<std::uint64_t> open_owner(std::uint64_t word, KeptId pipe) {
+  const std::uint64_t owner = word & ((std::uint64_t{1} << kOwnerBits) - 1);
+  if (seal_owner(owner, pipe) != word) return std::nullopt;
+  return owner;
+}
+
+// What stands for a pipe that is not kept any more: bytes in it are nobody's.
+constexpr std::uint64_t forgotten_pipe(KeptId id) {
+  return seal_owner(id, ~KeptId{0});
+}
+constexpr std::optional<KeptId> open_forgotten_pipe(std::uint64_t word) {
+  return open_owner(word, ~KeptId{0});
+}
+
 class Ledger {
  public:
   // Another number whenever the meaning of a byte here or of a parked message changes.
-  static constexpr std::uint32_t kVersion = 1;
+  static constexpr std::uint32_t kVersion = 2;
   static constexpr std::uint32_t kSessions = 1u << 18;
   static constexpr std::uint32_t kPipes = 1u << 16;
   static constexpr std::size_t kMaxNote = 64 * 1024;
-  // Ids have room for the direction, and for a damaged counter to be noticed.
-  static constexpr KeptId kMaxId = KeptId{1} << 62;
+  // Ten thousand a second for three years; a counter past it is damaged.
+  static constexpr KeptId kMaxId = KeptId{1} << (kOwnerBits - 1);
 
   struct PipeWords {
     std::atomic<KeptId> id;
@@ -75,6 +99,11 @@ class Ledger {
   // Slots below these were ever used: reading the others would give them memory.
   std::uint32_t used_sessions() const;
   std::uint32_t used_pipes() const;
+
+  // Bytes may be where the next process does not find them: who cannot be proven whole may not go
+  // on.
+  void note_missing_bytes(bool there_are);
+  bool misses_bytes() const;
 
   // What the control plane wants back after a restart. False: too long.
   bool write_note(std::string_view text);

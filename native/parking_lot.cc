@@ -2,6 +2,7 @@
 #include "parking_lot.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -16,8 +17,8 @@ namespace {
 constexpr std::size_t kControlBytes = CMSG_SPACE(sizeof(int) * kMaxParkedFds);
 // A living copy is moved only for the sake of so many dead ones behind it.
 constexpr std::uint32_t kMinDead = 16;
-// What one session's end may cost the others that wait for the lock.
-constexpr int kTidySteps = 8;
+// How many are moved at one session's end, while others wait for the lock.
+constexpr int kMaxMoves = 8;
 // More than any queue holds: a hostile one must not keep us for ever.
 constexpr std::size_t kMaxMessages = 1u << 16;
 constexpr unsigned kNumberShift = 40;
@@ -33,10 +34,12 @@ struct Peeked {
   ParkedMessage message;
   std::array<UniqueFd, kMaxParkedFds> fds;
   std::size_t count = 0;
+  std::size_t bytes = 0;  // all that there are of it
 };
 
-bool is_ours(const Peeked& peeked, std::size_t bytes, int flags) {
-  if (bytes != sizeof(ParkedMessage) || (flags & (MSG_TRUNC | MSG_CTRUNC)) != 0) return false;
+bool is_ours(const Peeked& peeked, int flags) {
+  if (peeked.bytes != sizeof(ParkedMessage) || (flags & (MSG_TRUNC | MSG_CTRUNC)) != 0)
+    return false;
   if (peeked.message.version != Ledger::kVersion) return false;
   switch (peeked.message.kind) {
     case ParkedKind::kSession:
@@ -60,10 +63,11 @@ Peeked peek(int fd) {
   message.msg_controllen = control.size();
   ssize_t got = 0;
   do {
-    got = ::recvmsg(fd, &message, MSG_PEEK | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    got = ::recvmsg(fd, &message, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
   } while (got < 0 && errno == EINTR);
-  if (got <= 0) return peeked;
+  if (got < 0) return peeked;
   peeked.any = true;
+  peeked.bytes = static_cast<std::size_t>(got);
   for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr;
        header = CMSG_NXTHDR(&message, header)) {
     if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
@@ -75,7 +79,7 @@ Peeked peek(int fd) {
       if (peeked.count < kMaxParkedFds) peeked.fds[peeked.count++] = std::move(owned);
     }
   }
-  peeked.ours = is_ours(peeked, static_cast<std::size_t>(got), message.msg_flags);
+  peeked.ours = is_ours(peeked, message.msg_flags);
   return peeked;
 }
 
@@ -86,7 +90,9 @@ bool is_end_of_pair(int fd) {
   if (::getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length) != 0) return false;
   length = sizeof type;
   if (::getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) != 0) return false;
-  return domain == AF_UNIX && type == SOCK_SEQPACKET;
+  pollfd state{fd, POLLRDHUP, 0};
+  // Nothing would ever come out of one that is shut, and that without end.
+  return domain == AF_UNIX && type == SOCK_SEQPACKET && ::poll(&state, 1, 0) == 0;
 }
 
 std::string name_of(std::uint32_t number, const char* suffix) {
@@ -130,11 +136,24 @@ Result<ParkingTicket> ParkingLot::park(const ParkedMessage& message, const int* 
     for (const std::unique_ptr<Segment>& segment : segments_) {
       if (segment->full) continue;
       Result<ParkingTicket> ticket = append(*segment, message, fds, count);
-      if (ticket.ok() || ticket.error().code != EAGAIN) return ticket;
+      if (ticket.ok()) return ticket;
+      const int code = ticket.error().code;
+      // Full; or no pair, which only somebody else can have brought about.
+      if (code != EAGAIN && code != EPIPE && code != ECONNRESET && code != ENOTCONN) return ticket;
       segment->full = true;
     }
     if (SysError error = add_segment()) return error;
   }
+}
+
+std::uint32_t ParkingLot::free_number() const {
+  const auto taken = [this](std::uint32_t number) {
+    return std::any_of(segments_.begin(), segments_.end(),
+                       [=](const auto& segment) { return segment->number == number; });
+  };
+  std::uint32_t number = next_number_ > kMaxNumber ? 0 : next_number_;
+  while (taken(number)) number = number == kMaxNumber ? 0 : number + 1;
+  return number;
 }
 
 SysError ParkingLot::add_segment() {
@@ -143,16 +162,19 @@ SysError ParkingLot::add_segment() {
     return SysError::last("socketpair");
   }
   auto segment = std::make_unique<Segment>();
-  segment->number = next_number_;
+  segment->number = free_number();
   segment->in.reset(ends[0]);
   segment->out.reset(ends[1]);
   ::setsockopt(segment->in.get(), SOL_SOCKET, SO_SNDBUF, &send_buffer_, sizeof send_buffer_);
   // A segment that is not kept would keep nothing. With one end only, nothing either.
   for (const auto& [suffix, fd] :
        {std::pair{kInSuffix, segment->in.get()}, std::pair{kOutSuffix, segment->out.get()}}) {
-    if (SysError error = store_->keep(name_of(segment->number, suffix), fd)) return error;
+    if (SysError error = store_->keep(name_of(segment->number, suffix), fd)) {
+      discard(segment->number);  // its other end would be taken for the next one's
+      return error;
+    }
   }
-  ++next_number_;
+  next_number_ = segment->number + 1;
   segments_.push_back(std::move(segment));
   return {};
 }
@@ -172,6 +194,7 @@ bool ParkingLot::move_first(Segment& segment, Residents& residents) {
   const Entry entry = segment.entries.front();
   Peeked first = peek(segment.out.get());
   if (!first.ours) return false;  // out of descriptors, for now
+  if (first.message.kind != entry.kind || first.message.slot != entry.slot) return false;
   std::array<int, kMaxParkedFds> fds{};
   for (std::size_t i = 0; i < first.count; ++i) fds[i] = first.fds[i].get();
   Result<ParkingTicket> ticket = park(first.message, fds.data(), first.count);
@@ -181,17 +204,23 @@ bool ParkingLot::move_first(Segment& segment, Residents& residents) {
   return true;
 }
 
-void ParkingLot::tidy(Segment& segment, Residents& residents) {
-  for (int step = 0; step < kTidySteps && !segment.entries.empty(); ++step) {
+bool ParkingLot::tidy(Segment& segment, Residents& residents) {
+  for (int moves = 0; !segment.entries.empty();) {
     const Entry& first = segment.entries.front();
+    // However many they are: the next death in this segment may be far away, or never come.
     if (!residents.lives(first.kind, first.slot, first.ticket)) {
       drop_first(segment);
       --segment.dead;
-    } else if (2 * segment.dead <= segment.entries.size() || segment.dead < kMinDead ||
-               !move_first(segment, residents)) {
-      return;
+      continue;
     }
+    const bool worth_it =
+        segment.strange ? segment.dead > 0
+                        : segment.dead >= kMinDead && 2 * segment.dead > segment.entries.size();
+    if (!worth_it) return false;
+    if (moves++ == kMaxMoves) return true;
+    if (!move_first(segment, residents)) return false;
   }
+  return false;
 }
 
 void ParkingLot::died(ParkingTicket ticket, Residents& residents) {
@@ -232,11 +261,16 @@ SysError ParkingLot::adopt(std::uint32_t number, UniqueFd in, UniqueFd out, cons
   segment->in = std::move(in);
   segment->out = std::move(out);
   set_peek_offset(segment->out.get(), 0);
+  std::size_t offset = 0;
   for (std::size_t i = 0; i < kMaxMessages; ++i) {
     Peeked next = peek(segment->out.get());
     if (!next.any) break;
+    offset += next.bytes;
     if (!next.ours) {
       segment->entries.push_back({});
+      segment->strange = true;
+      // The kernel would show the rest of a longer message as the next one.
+      set_peek_offset(segment->out.get(), static_cast<int>(offset));
       continue;
     }
     const ParkingTicket ticket = new_ticket(*segment);
@@ -256,11 +290,8 @@ void ParkingLot::settle(Residents& residents) {
         std::count_if(segment.entries.begin(), segment.entries.end(), [&](const Entry& entry) {
           return !residents.lives(entry.kind, entry.slot, entry.ticket);
         }));
-    std::size_t before = 0;
-    do {
-      before = segment.entries.size();
-      tidy(segment, residents);
-    } while (segment.entries.size() < before);
+    while (tidy(segment, residents)) continue;
+    segment.strange = false;
   }
   remove_surplus();
 }

@@ -112,14 +112,17 @@ class ParkingLot {
     std::deque<Entry> entries;  // as they are in the queue
     std::uint32_t dead = 0;
     bool full = false;
+    bool strange = false;  // there was something in it that is not ours
   };
 
   Result<ParkingTicket> append(Segment& segment, const ParkedMessage& message, const int* fds,
                                std::size_t count);
   SysError add_segment();
+  std::uint32_t free_number() const;
   void drop_first(Segment& segment);
   bool move_first(Segment& segment, Residents& residents);
-  void tidy(Segment& segment, Residents& residents);
+  // True if there may be more to do.
+  bool tidy(Segment& segment, Residents& residents);
   void remove_surplus();
   ParkingTicket new_ticket(const Segment& segment);
 

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "fd.h"
+#include "ledger.h"
 
 namespace pg_gateway {
 
@@ -22,7 +23,7 @@ struct Pipe;
 // Who keeps copies of pipes beyond the life of this process. Any thread.
 class PipeKeeper {
  public:
-  // Sets `owner` and `kept_slot` if it could be kept.
+  // Sets `owner`, `kept_id` and `kept_slot` if it could be kept.
   virtual void keep_pipe(Pipe& pipe) = 0;
   virtual void forget_pipe(const Pipe& pipe) = 0;
 
@@ -40,6 +41,12 @@ struct Pipe {
 
   // Reads back how many buffers it holds.
   void measure();
+  // Before the first byte is in it: whoever finds it after a crash knows whose it is.
+  void mark(std::uint64_t new_owner) {
+    if (owner != nullptr) {
+      owner->store(seal_owner(new_owner, kept_id), std::memory_order_release);
+    }
+  }
 
   UniqueFd read_end;
   UniqueFd write_end;
@@ -49,6 +56,7 @@ struct Pipe {
   // Where to write whose bytes it is about to hold (ledger.h); null: it is not kept.
   std::atomic<std::uint64_t>* owner = nullptr;
   PipeKeeper* keeper = nullptr;
+  KeptId kept_id = 0;
   std::uint32_t kept_slot = 0;
 };
 

@@ -10,11 +10,14 @@
 #include <fcntl.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 #include <cerrno>
 #include <unordered_map>
 
+#include "counters.h"
 #include "session_store.h"
+#include "socket_address.h"
 #include "tcp_account.h"
 
 namespace pg_gateway {
@@ -27,15 +30,28 @@ int option(int fd, int name) {
   return ::getsockopt(fd, SOL_SOCKET, name, &value, &length) == 0 ? value : -1;
 }
 
+int bytes_in(const UniqueFd& pipe) {
+  int bytes = 0;
+  return ::ioctl(pipe.get(), FIONREAD, &bytes) == 0 ? bytes : 0;
+}
+
 bool is_stream(int fd, bool tcp) {
   const int domain = option(fd, SO_DOMAIN);
-  return option(fd, SO_TYPE) == SOCK_STREAM &&
+  const int flags = ::fcntl(fd, F_GETFL);
+  // One that blocks would hold up its worker.
+  return option(fd, SO_TYPE) == SOCK_STREAM && flags >= 0 && (flags & O_NONBLOCK) != 0 &&
          (tcp ? domain == AF_INET || domain == AF_INET6 : domain == AF_UNIX);
 }
 
 bool is_pipe_pair(const UniqueFd& read_end, const UniqueFd& write_end) {
   const int reading = ::fcntl(read_end.get(), F_GETFL);
   const int writing = ::fcntl(write_end.get(), F_GETFL);
+  struct stat from {};
+  struct stat to {};
+  if (::fstat(read_end.get(), &from) != 0 || ::fstat(write_end.get(), &to) != 0 ||
+      from.st_dev != to.st_dev || from.st_ino != to.st_ino) {
+    return false;
+  }
   return ::fcntl(read_end.get(), F_GETPIPE_SZ) > 0 && ::fcntl(write_end.get(), F_GETPIPE_SZ) > 0 &&
          (reading & O_ACCMODE) == O_RDONLY && (writing & O_ACCMODE) == O_WRONLY;
 }
@@ -59,8 +75,22 @@ struct SessionStore::Found {
     KeptId id = 0;
   };
 
+  // A pipe with bytes that is not in the ledger any more.
+  struct DeadPipe {
+    std::uint32_t slot = 0;
+    KeptId id = 0;
+  };
+
+  // The session by that id, or null.
+  FoundSession* session_of(std::uint64_t owner) {
+    const auto found = by_id.find(owner >> 1);
+    return found == by_id.end() ? nullptr : found->second;
+  }
+
   std::unordered_map<std::uint32_t, FoundSession> sessions;  // by slot
+  std::unordered_map<KeptId, FoundSession*> by_id;           // once all have been found
   std::unordered_map<std::uint32_t, FoundPipe> pipes;        // by slot
+  std::vector<DeadPipe> dead_pipes;
   KeptId highest_id = 0;
 };
 
@@ -80,6 +110,7 @@ SysError SessionStore::open(StoredFds stored, std::vector<Survivor>& survivors,
     settle(found, report);
     hand_out_pipes(found, report);
     judge(found, survivors, report);
+    ledger_->note_missing_bytes(false);
     report.took_ns = monotonic_ns() - begun;
     return {};
   }
@@ -133,6 +164,7 @@ void SessionStore::find_pipe(Found& found, const ParkedMessage& message, Parking
                              std::array<UniqueFd, kMaxParkedFds>& fds) {
   if (message.slot >= ledger_->used_pipes() || message.id == 0 ||
       ledger_->pipe(message.slot).id.load() != message.id) {
+    if (bytes_in(fds[0]) > 0) found.dead_pipes.push_back({message.slot, message.id});
     return;
   }
   if (!is_pipe_pair(fds[0], fds[1]) || found.pipes.contains(message.slot)) return;
@@ -141,6 +173,7 @@ void SessionStore::find_pipe(Found& found, const ParkedMessage& message, Parking
   pipe->write_end = std::move(fds[1]);
   pipe->measure();
   pipe->owner = &ledger_->pipe(message.slot).owner;
+  pipe->kept_id = message.id;
   pipe->kept_slot = message.slot;
   found.pipes[message.slot] = {std::move(pipe), message.id};
   set_ticket(ParkedKind::kPipe, message.slot, ticket);
@@ -161,25 +194,42 @@ void SessionStore::settle(Found& found, RecoveryReport& report) {
   used.assign(ledger_->used_pipes(), false);
   for (std::uint32_t slot = 0; slot < used.size(); ++slot) {
     used[slot] = found.pipes.contains(slot);
-    if (!used[slot]) ledger_->pipe(slot).id.store(0);
+    const KeptId id = ledger_->pipe(slot).id.load();
+    if (used[slot] || id == 0 || open_forgotten_pipe(id).has_value()) continue;
+    ledger_->note_missing_bytes(true);
+    ledger_->pipe(slot).id.store(0);
   }
   pipe_slots_.adopt(used);
   sessions_ = found.sessions.size();
+  for (auto& [slot, session] : found.sessions) found.by_id[session.message.id] = &session;
+  trace_dead_pipes(found);
   lot_.settle(*this);
   for (auto& [slot, entry] : found.pipes) entry.pipe->keeper = this;
 }
 
+// A pipe that dies with bytes in it was given up, with its session or one direction of it. Unless
+// the ledger knows of that, it is damaged, and they are the bytes of a session that lives.
+void SessionStore::trace_dead_pipes(const Found& found) {
+  for (const Found::DeadPipe& pipe : found.dead_pipes) {
+    if (found.pipes.contains(pipe.slot)) continue;  // it has a successor
+    const std::optional<KeptId> last = pipe.slot < ledger_->used_pipes()
+                                           ? open_forgotten_pipe(ledger_->pipe(pipe.slot).id.load())
+                                           : std::nullopt;
+    if (last < pipe.id) ledger_->note_missing_bytes(true);
+  }
+}
+
 void SessionStore::hand_out_pipes(Found& found, RecoveryReport& report) {
-  std::unordered_map<KeptId, Found::FoundSession*> by_id;
-  for (auto& [slot, session] : found.sessions) by_id[session.message.id] = &session;
   for (auto& [slot, entry] : found.pipes) {
-    int bytes = 0;
-    if (::ioctl(entry.pipe->read_end.get(), FIONREAD, &bytes) != 0 || bytes <= 0) continue;
-    const std::uint64_t owner = entry.pipe->owner->load();
-    const auto session = by_id.find(owner >> 1);
-    if (session == by_id.end()) continue;  // of a session that has ended
-    Survivor::Way& way = session->second->ways[owner & 1];
-    if (way.pipe != nullptr) session->second->damaged = true;
+    const int bytes = bytes_in(entry.pipe->read_end);
+    if (bytes <= 0) continue;
+    const std::optional<std::uint64_t> owner =
+        open_owner(entry.pipe->owner->load(), entry.pipe->kept_id);
+    if (!owner.has_value()) ledger_->note_missing_bytes(true);
+    Found::FoundSession* session = found.session_of(owner.value_or(0));
+    if (session == nullptr) continue;  // it has ended
+    Survivor::Way& way = session->ways[*owner & 1];
+    if (way.pipe != nullptr) session->damaged = true;
     way.pipe = std::move(entry.pipe);
     way.residue = static_cast<std::uint32_t>(bytes);
     report.bytes_in_pipes += way.residue;
@@ -199,7 +249,10 @@ void SessionStore::judge(Found& found, std::vector<Survivor>& survivors, Recover
     survivor.epoch = message.epoch;
     survivor.ways[0] = std::move(session.ways[0]);
     survivor.ways[1] = std::move(session.ways[1]);
-    const bool usable = !session.damaged && is_stream(survivor.client.get(), survivor.tcp) &&
+    // Of an AF_UNIX client the kernel keeps no count.
+    const bool provable = survivor.tcp || !ledger_->misses_bytes();
+    const bool usable = !session.damaged && provable && survivor.server < kMaxServers &&
+                        is_stream(survivor.client.get(), survivor.tcp) &&
                         (!survivor.backend.valid() || is_stream(survivor.backend.get(), true));
     // A server is connected to only after the control plane has left word of it.
     const bool known = !survivor.backend.valid() || report.note.has_value();
@@ -223,6 +276,8 @@ bool prove(Survivor& survivor) {
   if (survivor.backend.valid()) {
     backend = tcp_account(survivor.backend.get(), Opened::kByUs);
     if (!backend.known) return false;
+    // A connect to a port that nobody listens on may have found itself (finish_connect() knows).
+    backend.never_opened = backend.never_opened || connected_to_itself(survivor.backend.get());
   }
   Survivor::Way& up = survivor.ways[static_cast<int>(Direction::kUp)];
   Survivor::Way& down = survivor.ways[static_cast<int>(Direction::kDown)];
@@ -234,8 +289,8 @@ bool prove(Survivor& survivor) {
            (!survivor.tcp || (client.consumed <= (client.closed ? 1U : 0U) && client.written == 0));
   }
   survivor.stage = Stage::kRelaying;
-  up.ended = backend.fin_sent;
-  down.ended = client.known && client.fin_sent;
+  up.ended = end_passed_on(client, backend);
+  down.ended = end_passed_on(backend, client);
   return direction_is_whole(client, backend, up.residue) &&
          direction_is_whole(backend, client, down.residue);
 }

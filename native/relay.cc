@@ -73,8 +73,7 @@ PumpResult Relay::pump(int source, int sink, PipePool& pool) {
       last_errno_ = errno;
       return PumpResult::kNoPipe;
     }
-    // Before the first byte is in it: whoever finds it after a crash knows whose it is.
-    if (pipe->owner != nullptr) pipe->owner->store(owner_, std::memory_order_release);
+    pipe->mark(owner_);
     const ssize_t taken = splice_once(source, pipe->write_end.get(), kMaxTake);
     if (taken > 0) {
       residue_ = static_cast<std::uint32_t>(taken);

@@ -119,7 +119,9 @@ void SessionStore::keep_pipe(Pipe& pipe) {
   const std::lock_guard lock(mutex_);
   if (frozen_) return;
   const std::uint32_t slot = pipe_slots_.take();
-  if (slot == pipe_slots_.limit()) return;
+  // Bytes in a pipe that is not kept are lost with this process. Most sessions would be missing
+  // them; of those that cannot be proven whole none may go on.
+  if (slot == pipe_slots_.limit()) return ledger_->note_missing_bytes(true);
   ParkedMessage message;
   message.kind = ParkedKind::kPipe;
   message.slot = slot;
@@ -129,7 +131,7 @@ void SessionStore::keep_pipe(Pipe& pipe) {
   const std::array<int, kMaxParkedFds> fds = {pipe.read_end.get(), pipe.write_end.get()};
   Result<ParkingTicket> ticket = lot_.park(message, fds.data(), fds.size());
   if (!ticket.ok()) {
-    // Bytes in it would be lost with this process, and their session with them.
+    ledger_->note_missing_bytes(true);
     pipe_slots_.give_back(slot);
     return;
   }
@@ -137,13 +139,14 @@ void SessionStore::keep_pipe(Pipe& pipe) {
   set_ticket(ParkedKind::kPipe, slot, ticket.value());
   pipe.owner = &words.owner;
   pipe.keeper = this;
+  pipe.kept_id = message.id;
   pipe.kept_slot = slot;
 }
 
 void SessionStore::forget_pipe(const Pipe& pipe) {
   const std::lock_guard lock(mutex_);
   if (frozen_) return;
-  ledger_->pipe(pipe.kept_slot).id.store(0, std::memory_order_release);
+  ledger_->pipe(pipe.kept_slot).id.store(forgotten_pipe(pipe.kept_id), std::memory_order_release);
   lot_.died(std::exchange(pipe_tickets_[pipe.kept_slot], 0), *this);
   pipe_slots_.give_back(pipe.kept_slot);
 }

@@ -143,6 +143,7 @@ class SessionStore final : public PipeKeeper, private ParkingLot::Residents {
   void find_pipe(Found& found, const ParkedMessage& message, ParkingTicket ticket,
                  std::array<UniqueFd, kMaxParkedFds>& fds);
   void settle(Found& found, RecoveryReport& report);
+  void trace_dead_pipes(const Found& found);
   void hand_out_pipes(Found& found, RecoveryReport& report);
   void judge(Found& found, std::vector<Survivor>& survivors, RecoveryReport& report);
 

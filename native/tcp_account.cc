@@ -80,6 +80,13 @@ TcpAccount tcp_account(int socket, Opened opened) {
   return account;
 }
 
+bool end_passed_on(const TcpAccount& source, const TcpAccount& sink) {
+  if (!sink.known || sink.fin_sent) return sink.fin_sent;
+  if (!source.known || !sink.closed) return false;
+  // If both are closed the source's own FIN may be counted too; then nothing more can come or go.
+  return sink.written == source.consumed + 1 || (source.closed && sink.written == source.consumed);
+}
+
 bool direction_is_whole(const TcpAccount& source, const TcpAccount& sink, std::uint64_t in_pipe) {
   if (!source.known || !sink.known || sink.closed) return true;
   const std::uint64_t passed_on = sink.written + in_pipe;

@@ -26,11 +26,15 @@ struct TcpAccount {
       false;  // closed, and it never was connected: the connect failed or was not begun
   bool fin_sent = false;
   std::uint64_t consumed = 0;  // bytes read from it; one too many at most if it is closed
-  std::uint64_t written = 0;   // bytes written to it
+  std::uint64_t written = 0;   // bytes written to it; one too many if it is closed after our FIN
 };
 
 // Exact while nobody reads from the socket or writes to it; its peer may go on.
 TcpAccount tcp_account(int socket, Opened opened);
+
+// Whether the end of the stream has been passed on to the sink. A closed socket does not tell a
+// FIN from a byte: the source does.
+bool end_passed_on(const TcpAccount& source, const TcpAccount& sink);
 
 // Whether a direction is whole. True if it cannot be told: AF_UNIX, or a sink that is
 // closed and will get nothing any more.

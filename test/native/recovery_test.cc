@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Sessions that go on in the next engine, by way of a shelf that keeps their descriptors.
 #include <doctest/doctest.h>
+#include <sys/ioctl.h>
 
 #include <string>
 #include <utility>
@@ -136,9 +137,7 @@ TEST_CASE("more sessions than one queue holds") {
 
 TEST_CASE("a client without a server waits for the first decision") {
   Shelf shelf;
-  const UniqueFd full = test::listen_tcp("127.0.0.1", 0);
-  std::vector<UniqueFd> fillers;  // so that the next connect is not answered
-  for (int i = 0; i < 4; ++i) fillers.push_back(test::connect_to(test::address_of(full.get())));
+  const test::StalledListener full;
   auto gateway = std::make_unique<Gateway>(shelf);
   gateway->route(full.get());
   gateway->engine().write_note("note");
@@ -221,4 +220,126 @@ TEST_CASE("a ledger that is not there, not ours or of another version ends the s
   test::Link next = gateway->open(backend.get());
   check_both_ways(next, 1);
   CHECK(gateway->engine().kept().sessions == 1);
+}
+
+TEST_CASE("the last words of a side that is closed for good come out of the next engine") {
+  Shelf shelf;
+  const UniqueFd backend = test::listen_tcp();
+  auto gateway = std::make_unique<Gateway>(shelf);
+  gateway->route(backend.get());
+  gateway->engine().write_note("note");
+  test::Link link = gateway->open(backend.get());
+  UniqueFd* speaker = &link.client;
+  UniqueFd* listener = &link.backend;
+  SUBCASE("the client's") {}
+  SUBCASE("the server's") {
+    std::swap(speaker, listener);
+  }
+  // The listener has nothing more to say; the speaker says all and closes. The gateway's socket
+  // to the speaker has then sent and received a FIN, and is closed like one that was reset.
+  test::send_fin(listener->get());
+  REQUIRE(test::receive_to_end(speaker->get()).end == test::StreamEnd::kFin);
+  // Until the gateway has it all, and cannot pass it all on.
+  std::string said;
+  while (test::bytes_in_pipes() == 0) {
+    const std::string chunk = test::pattern_bytes(50'000, static_cast<std::uint32_t>(said.size()));
+    REQUIRE(test::send_all(speaker->get(), chunk));
+    said += chunk;
+    REQUIRE(test::eventually([&] {
+      int on_its_way = 0;
+      return ::ioctl(speaker->get(), TIOCOUTQ, &on_its_way) == 0 && on_its_way == 0;
+    }));
+    REQUIRE(gateway->settle());
+  }
+  test::send_fin(speaker->get());
+  speaker->reset();
+  REQUIRE(gateway->settle());
+  gateway->leave();
+  gateway = std::make_unique<Gateway>(shelf);
+  CHECK(gateway->engine().recovery().recovered == 1);
+  REQUIRE(gateway->settle());
+  const test::Received rest = test::receive_to_end(listener->get());
+  CHECK(rest.end == test::StreamEnd::kFin);
+  CHECK(rest.bytes.size() == said.size());
+  CHECK((rest.bytes == said));
+  CHECK(gateway->failures() == 0);
+  CHECK(test::eventually([&] { return gateway->engine().kept().sessions == 0; }));
+}
+
+TEST_CASE("bytes in a pipe that could not be kept: who cannot be proven whole ends") {
+  Shelf shelf;
+  test::Pair by_tcp = test::tcp_pair();
+  test::Pair by_unix = test::unix_pair();
+  test::Pair servers[2] = {test::tcp_pair(), test::tcp_pair()};
+  {
+    SessionStore store(shelf.store());
+    std::vector<Survivor> survivors;
+    RecoveryReport report;
+    REQUIRE_FALSE(store.open({}, survivors, report));
+    store.write_note("note");
+    Kept kept[2];
+    store.admit(kept[0], by_tcp.b.get(), true, {servers[0].a.get(), 1, 0});
+    store.admit(kept[1], by_unix.b.get(), false, {servers[1].a.get(), 1, 0});
+    PipePool pool;
+    pool.set_keeper(&store);
+    SUBCASE("all are kept") {
+      REQUIRE(pool.take()->owner != nullptr);
+    }
+    SUBCASE("one is not") {
+      shelf.close();  // no further queue
+      const test::Pair filler = test::unix_pair();
+      while (store.usage().failures == 0) {
+        Kept unused;
+        store.admit(unused, filler.a.get(), false, {});
+      }
+      REQUIRE(pool.take()->owner == nullptr);
+    }
+    store.freeze();
+  }
+  const bool all_kept = shelf.store()->keep("probe", by_tcp.a.get()).code == 0;
+  shelf.lose("probe");
+  by_tcp.b.reset();
+  by_unix.b.reset();
+  for (test::Pair& server : servers) server.a.reset();
+  SessionStore next(shelf.store());
+  std::vector<Survivor> survivors;
+  RecoveryReport report;
+  REQUIRE_FALSE(next.open(shelf.copies(), survivors, report));
+  bool tcp_goes_on = false;
+  bool unix_goes_on = false;
+  for (const Survivor& survivor : survivors) {
+    if (survivor.backend.valid()) (survivor.tcp ? tcp_goes_on : unix_goes_on) = true;
+  }
+  CHECK(tcp_goes_on);
+  CHECK(unix_goes_on == all_kept);
+  next.freeze();
+}
+
+TEST_CASE("a connection that found itself is no server") {
+  Shelf shelf;
+  test::Pair client = test::tcp_pair();
+  {
+    UniqueFd narcissus = make_backend_socket(AF_INET, false);
+    const SocketAddress any_port = parse_address("127.0.0.1", 0).take();
+    REQUIRE(::bind(narcissus.get(), any_port.get(), any_port.length) == 0);
+    const SocketAddress itself = test::address_of(narcissus.get());
+    ::connect(narcissus.get(), itself.get(), itself.length);
+    REQUIRE(test::eventually([&] { return connected_to_itself(narcissus.get()); }));
+    SessionStore store(shelf.store());
+    std::vector<Survivor> survivors;
+    RecoveryReport report;
+    REQUIRE_FALSE(store.open({}, survivors, report));
+    store.write_note("note");
+    Kept kept;
+    store.admit(kept, client.b.get(), true, {narcissus.get(), 1, 0});
+    store.freeze();
+    client.b.reset();
+  }
+  Gateway gateway(shelf);
+  CHECK(gateway.engine().recovery().recovered == 1);
+  REQUIRE(test::send_all(client.a.get(), "hello"));
+  const UniqueFd backend = test::listen_tcp();
+  gateway.route(backend.get(), 2);
+  const UniqueFd server = test::accept_one(backend.get());
+  CHECK(test::receive(server.get(), 5) == "hello");
 }

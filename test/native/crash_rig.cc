@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: MIT
+#include "crash_rig.h"
+
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <poll.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <csignal>
+#include <memory>
+
+#include "engine.h"
+
+namespace pg_gateway::test {
+
+namespace {
+
+constexpr int kCrashPatienceMs = 10'000;
+// Conditions are looked at so often even if nothing happens.
+constexpr int kTurnMs = 5;
+// Nothing moves for so long: nobody can send any more.
+constexpr std::int64_t kStuckNs = 10'000'000;
+// Inherited by the clients' sockets, so that little fills them.
+constexpr int kClientBytes = 64 * 1024;
+
+enum Command : char { kTell = 'T', kEnd = 'E' };
+
+void close_all_but(std::vector<int> kept) {
+  std::sort(kept.begin(), kept.end());
+  unsigned from = 3;
+  for (const int fd : kept) {
+    if (fd < 3) continue;
+    const auto number = static_cast<unsigned>(fd);
+    if (number > from) ::syscall(SYS_close_range, from, number - 1, 0U);
+    from = number + 1;
+  }
+  ::syscall(SYS_close_range, from, ~0U, 0U);
+}
+
+}  // namespace
+
+CrashRig::CrashRig(StepBoard& board, std::vector<std::uint64_t> kills, unsigned workers)
+    : board_(board),
+      kills_(std::move(kills)),
+      workers_(workers),
+      listener_(listen_tcp()),
+      servers_(listen_tcp()) {
+  ::setsockopt(listener_.get(), SOL_SOCKET, SO_SNDBUF, &kClientBytes, sizeof kClientBytes);
+  // Without a name the kernel finds an abstract one (unix(7), autobind).
+  local_listener_.reset(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  const sockaddr nameless{AF_UNIX, {}};
+  ::bind(local_listener_.get(), &nameless, sizeof nameless.sa_family);
+  ::listen(local_listener_.get(), SOMAXCONN);
+  start();
+}
+
+CrashRig::~CrashRig() {
+  if (gateway_ < 0) return;
+  ::kill(gateway_, SIGKILL);
+  ::waitpid(gateway_, nullptr, 0);
+}
+
+void CrashRig::start() {
+  std::array<int, 2> ends{-1, -1};
+  ::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data());
+  control_.reset(ends[0]);
+  UniqueFd theirs(ends[1]);
+  asked_to_end_ = false;
+  const std::uint64_t kill_at = started_ < kills_.size() ? kills_[started_] : 0;
+  ++started_;
+  gateway_ = ::fork();
+  if (gateway_ == 0) be_gateway(theirs.get(), kill_at);
+  if (gateway_ < 0) fail("fork");
+}
+
+// What the daemon does with the engine, in the same order. Nothing is destroyed here: the
+// descriptors are the tester's.
+void CrashRig::be_gateway(int control, std::uint64_t kill_at) {
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  std::vector<int> kept = {control, listener_.get(), local_listener_.get()};
+  for (const auto& [name, fd] : manager_.stored()) kept.push_back(fd.get());
+  const SocketAddress route = address_of(servers_.get());
+  close_all_but(kept);
+  arm_crash_point(board_, kill_at);
+  auto store = std::make_unique<NotifyFdStore>();
+  if (store->open(manager_.notify_socket())) ::_exit(3);
+  StoredFds stored;
+  for (const auto& [name, fd] : manager_.stored()) {
+    UniqueFd given(fd.get());
+    if (!stored.take(name, given)) ::_exit(4);
+  }
+  Engine& engine = *new Engine([](void*) {}, nullptr);
+  if (engine.start({workers_, {}, false, std::move(store), std::move(stored)})) ::_exit(5);
+  if (!engine.keeps_sessions()) ::_exit(6);
+  engine.write_note("route");
+  if (engine.adopt(listener_.get()) || engine.adopt(local_listener_.get())) ::_exit(7);
+  engine.update_route({Route{1, 0, route}, 0, CutReason::kSuperseded});
+  engine.start_accepting();
+  char command = 0;
+  while (::syscall(SYS_read, control, &command, 1) == 1) {
+    if (command == kEnd) {
+      engine.stop(0, true);
+      ::_exit(0);
+    }
+    const RecoveryReport& report = engine.recovery();
+    const Answer answer{engine.kept(), report.not_whole, report.missing};
+    ::syscall(SYS_write, control, &answer, sizeof answer);
+  }
+  ::_exit(0);
+}
+
+void CrashRig::kill_gateway() {
+  board_.killed = true;
+  ::kill(gateway_, SIGKILL);
+  gateway_died();
+}
+
+void CrashRig::gateway_died() {
+  int status = 0;
+  ::waitpid(gateway_, &status, 0);
+  gateway_ = -1;
+  manager_.handle_notifications();
+  steps_.push_back(board_.steps);
+  if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && board_.killed) {
+    unparked_ += board_.unparked;
+    history_ += " killed at step " + std::to_string(board_.steps) + " (" + board_.call.data() +
+                (board_.unparked != 0 ? ", unparked)" : ")");
+  } else if (asked_to_end_ && WIFEXITED(status) && WEXITSTATUS(status) == 0) {
+    history_ += " ended";
+  } else {
+    return fail(WIFSIGNALED(status) ? "died of signal " + std::to_string(WTERMSIG(status))
+                                    : "exited with " + std::to_string(WEXITSTATUS(status)));
+  }
+  start();
+}
+
+void CrashRig::fail(const std::string& what) {
+  if (!fault_.empty()) return;
+  constexpr std::size_t kShown = 500;
+  if (history_.size() > kShown) history_ = "..." + history_.substr(history_.size() - kShown);
+  fault_ = what + ";" + history_ + ";";
+  for (const Conversation& each : conversations_) {
+    if (!each.over()) fault_ += "\n  " + each.text();
+  }
+}
+
+Conversation& CrashRig::open() {
+  return begin(connect_to(address_of(listener_.get())));
+}
+
+Conversation& CrashRig::open_local() {
+  return begin(connect_to(address_of(local_listener_.get())));
+}
+
+Conversation& CrashRig::begin(UniqueFd client) {
+  if (!client.valid()) fail("connect");
+  return conversations_.emplace_back(static_cast<std::uint32_t>(conversations_.size() + 1),
+                                     std::move(client));
+}
+
+void CrashRig::meet_servers() {
+  for (;;) {
+    UniqueFd server(::accept4(servers_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    if (!server.valid()) break;
+    strangers_.push_back({std::move(server), {}});
+  }
+  std::erase_if(strangers_, [&](Stranger& stranger) {
+    const std::size_t wanted = Conversation::kIdBytes - stranger.id.size();
+    std::array<char, Conversation::kIdBytes> bytes{};
+    const ssize_t count = ::recv(stranger.server.get(), bytes.data(), wanted, MSG_DONTWAIT);
+    if (count == 0) return true;  // its client had gone before it said who it is
+    if (count < 0) return errno != EAGAIN;
+    stranger.id.append(bytes.data(), static_cast<std::size_t>(count));
+    if (stranger.id.size() < Conversation::kIdBytes) return false;
+    const std::uint32_t id = Conversation::read_id(stranger.id);
+    if (id == 0 || id > conversations_.size()) {
+      fail("a client nobody knows: " + std::to_string(id));
+    } else if (!conversations_[id - 1].set_server(std::move(stranger.server))) {
+      fail("two servers for " + conversations_[id - 1].text());
+    }
+    return true;
+  });
+}
+
+void CrashRig::check_conversations() {
+  for (const Conversation& each : conversations_) {
+    if (!each.fault().empty()) return fail(each.fault());
+  }
+  if (lost() <= unparked_) return;
+  // The sockets of a process may be closed before that which tells that it is dead.
+  pollfd end{control_.get(), POLLIN, 0};
+  if (::poll(&end, 1, kCrashPatienceMs / 10) > 0) gateway_died();
+  if (lost() > unparked_) fail(std::to_string(lost()) + " sessions lost");
+}
+
+std::size_t CrashRig::lost() const {
+  return static_cast<std::size_t>(std::count_if(conversations_.begin(), conversations_.end(),
+                                                [](const auto& each) { return each.lost(); }));
+}
+
+// One turn of the loop: whoever can do something does it.
+void CrashRig::turn(int timeout_ms) {
+  std::vector<pollfd> waiting = {
+      {manager_.fd(), POLLIN, 0}, {servers_.get(), POLLIN, 0}, {control_.get(), POLLIN, 0}};
+  for (const Stranger& stranger : strangers_) waiting.push_back({stranger.server.get(), POLLIN, 0});
+  const std::size_t first = waiting.size();
+  std::vector<Conversation*> talking;
+  for (Conversation& each : conversations_) {
+    if (each.over()) continue;
+    talking.push_back(&each);
+    waiting.push_back(each.client_wants());
+    waiting.push_back(each.server_wants());
+  }
+  ::poll(waiting.data(), waiting.size(), timeout_ms);
+  if (waiting[0].revents != 0) manager_.handle_notifications();
+  for (std::size_t i = 0; i < talking.size(); ++i) {
+    const short client = waiting[first + 2 * i].revents;
+    const short server = waiting[first + 2 * i + 1].revents;
+    if (client != 0) talking[i]->client_step(streams_, client);
+    if (server != 0) talking[i]->server_step(streams_, server);
+  }
+  meet_servers();
+  if ((waiting[2].revents & POLLHUP) != 0) gateway_died();
+  check_conversations();
+}
+
+bool CrashRig::run(const char* what, const std::function<bool()>& condition) {
+  const std::int64_t deadline = monotonic_ns() + std::int64_t{kCrashPatienceMs} * 1'000'000;
+  while (fault_.empty() && !condition()) {
+    if (monotonic_ns() > deadline) fail(std::string("never: ") + what);
+    turn(kTurnMs);
+  }
+  return fault_.empty();
+}
+
+std::uint64_t CrashRig::progress() const {
+  std::uint64_t sum = 0;
+  for (const Conversation& each : conversations_) sum += each.progress();
+  return sum;
+}
+
+bool CrashRig::run_until_stuck() {
+  std::uint64_t before = 0;
+  std::int64_t since = 0;
+  return run("stuck", [&] {
+    const std::int64_t now = monotonic_ns();
+    if (progress() != before || since == 0) {
+      before = progress();
+      since = now;
+    }
+    if (now - since > kStuckNs) return true;
+    return false;
+  });
+}
+
+bool CrashRig::restart() {
+  const std::size_t before = steps_.size();
+  asked_to_end_ = true;
+  const char command = kEnd;
+  (void)send_all(control_.get(), {&command, 1});
+  // It may be killed while it ends.
+  return run("planned stop", [&] { return steps_.size() > before; });
+}
+
+bool CrashRig::ask(Answer& answer) {
+  return run("answer", [&] {
+    const char command = kTell;
+    if (!send_all(control_.get(), {&command, 1})) {
+      return false;
+    }
+    const std::string bytes = receive(control_.get(), sizeof answer);
+    if (bytes.size() < sizeof answer) return false;
+    std::copy(bytes.begin(), bytes.end(), reinterpret_cast<char*>(&answer));
+    manager_.handle_notifications();  // all that was sent before the answer
+    return true;
+  });
+}
+
+std::vector<std::uint64_t> CrashRig::steps() const {
+  std::vector<std::uint64_t> all = steps_;
+  all.push_back(board_.steps);
+  return all;
+}
+
+}  // namespace pg_gateway::test
