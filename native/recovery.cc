@@ -43,17 +43,19 @@ bool is_stream(int fd, bool tcp) {
          (tcp ? domain == AF_INET || domain == AF_INET6 : domain == AF_UNIX);
 }
 
+bool is_same_file(const UniqueFd& one, const UniqueFd& other) {
+  struct stat facts {};
+  struct stat others {};
+  return ::fstat(one.get(), &facts) == 0 && ::fstat(other.get(), &others) == 0 &&
+         facts.st_dev == others.st_dev && facts.st_ino == others.st_ino;
+}
+
 bool is_pipe_pair(const UniqueFd& read_end, const UniqueFd& write_end) {
   const int reading = ::fcntl(read_end.get(), F_GETFL);
   const int writing = ::fcntl(write_end.get(), F_GETFL);
-  struct stat from {};
-  struct stat to {};
-  if (::fstat(read_end.get(), &from) != 0 || ::fstat(write_end.get(), &to) != 0 ||
-      from.st_dev != to.st_dev || from.st_ino != to.st_ino) {
-    return false;
-  }
-  return ::fcntl(read_end.get(), F_GETPIPE_SZ) > 0 && ::fcntl(write_end.get(), F_GETPIPE_SZ) > 0 &&
-         (reading & O_ACCMODE) == O_RDONLY && (writing & O_ACCMODE) == O_WRONLY;
+  return is_same_file(read_end, write_end) && ::fcntl(read_end.get(), F_GETPIPE_SZ) > 0 &&
+         ::fcntl(write_end.get(), F_GETPIPE_SZ) > 0 && (reading & O_ACCMODE) == O_RDONLY &&
+         (writing & O_ACCMODE) == O_WRONLY;
 }
 
 void shut(const UniqueFd& socket) {
@@ -152,6 +154,13 @@ void SessionStore::find_session(Found& found, const ParkedMessage& message, Park
   }
   const auto [entry, is_new] = found.sessions.try_emplace(message.slot);
   Found::FoundSession& session = entry->second;
+  // A session has one client for all its life.
+  if (!is_new && !is_same_file(session.client, fds[0])) {
+    session.damaged = true;
+    shut(fds[0]);
+    shut(fds[1]);
+    return;
+  }
   // Of two equal copies, one was being moved.
   if (!is_new && session.message.revision >= message.revision) return;
   session.message = message;
