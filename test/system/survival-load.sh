@@ -12,6 +12,8 @@ set -euo pipefail
 # Beside the script, in the folder it was copied to.
 cd "$(dirname "$0")"
 export PGHOST=localhost PGPORT=5432 PGUSER=postgres PGDATABASE=postgres
+# Else a scan of a large table begins where another one is, and its rows come in another order.
+export PGOPTIONS='-c synchronize_seqscans=off'
 direct() { psql -XAtq -v ON_ERROR_STOP=1 -h 127.0.0.1 -p 5433 "$@"; }
 through() { psql -XAtq -v ON_ERROR_STOP=1 "$@"; }
 
