@@ -193,7 +193,7 @@ void ParkingLot::drop_first(Segment& segment) {
 bool ParkingLot::move_first(Segment& segment, Residents& residents) {
   const Entry entry = segment.entries.front();
   Peeked first = peek(segment.out.get());
-  if (!first.ours) return false;  // out of descriptors, for now
+  if (!first.ours) return false;  // out of descriptors: the next death tries again
   if (first.message.kind != entry.kind || first.message.slot != entry.slot) return false;
   std::array<int, kMaxParkedFds> fds{};
   for (std::size_t i = 0; i < first.count; ++i) fds[i] = first.fds[i].get();
