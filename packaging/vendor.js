@@ -1,37 +1,44 @@
 #!/usr/bin/env node
 // SPDX-License-Identifier: MIT
-// The npm packages that the program needs to run, as a distribution's package ships them:
+// The program as a distribution's package ships it:
 //
-//   packaging/vendor.js FOLDER            copies them from node_modules to FOLDER/node_modules
-//   packaging/vendor.js --check-copyright fails unless debian/copyright covers each of them
+//   packaging/vendor.js FOLDER            puts the bundle (bundle.js) into FOLDER/dist, what stays outside of it into
+//                                         FOLDER/node_modules
+//   packaging/vendor.js --check-copyright fails unless debian/copyright covers each npm package that has a part in it
 //
-// Which packages: those that the lock file does not mark as needed for development only. Which files: what Node can
-// load, without what only their authors and browsers use. Licences stand in debian/copyright.
+// Of the packages that stay outside only what Node can load is shipped. Licences stand in debian/copyright.
 
-import { copyFileSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+
+import { APART, bundle } from './bundle.js';
 
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 const COPYRIGHT = join(ROOT, 'debian/copyright');
 
 const LOADABLE = /\.(?:[cm]?js|json|node)$/;
 const NOT_SHIPPED = new Set([
-  'node_modules', // of a package: has entries of its own in the lock file
-  ...['test', 'tests', 'specs', 'test.js'],
-  ...['examples', 'example.js', 'gruntfile.js', 'package-lock.json'],
+  'node_modules', // of a package: is a package of its own
+  ...['test', 'test.js', 'examples', 'example.js'],
   'obj.target', // what the linker makes before it is copied to build/Release
-  'esnext', // a third edition, which Node never takes
 ]);
 
-/** Folders of the packages, as in `node_modules/pg`, sorted. */
-function productionPackages() {
-  /** @type {{ packages: Record<string, { dev?: boolean }> }} */
-  const lock = JSON.parse(readFileSync(join(ROOT, 'package-lock.json'), 'utf8'));
-  return Object.entries(lock.packages)
-    .filter(([folder, { dev }]) => folder !== '' && dev !== true)
-    .map(([folder]) => folder)
-    .sort();
+/** A few functions of it, which hold the modules together, are in the bundle too. */
+const BUNDLER = 'node_modules/esbuild';
+
+/**
+ * Folders of the package that is not bundled and of those that it needs, as in `node_modules/bindings`.
+ * @param {string} name
+ * @param {string} [from] folder of the package that needs it
+ * @returns {string[]}
+ */
+function packagesApart(name, from = '.') {
+  const own = join(from, 'node_modules', name);
+  const folder = existsSync(join(ROOT, own)) ? own : join('node_modules', name);
+  /** @type {{ dependencies?: Record<string, string> }} */
+  const { dependencies = {} } = JSON.parse(readFileSync(join(ROOT, folder, 'package.json'), 'utf8'));
+  return [folder, ...Object.keys(dependencies).flatMap((needed) => packagesApart(needed, folder))];
 }
 
 /**
@@ -48,8 +55,11 @@ function shippedFiles(folder) {
 }
 
 /** @param {string} destination */
-function vendor(destination) {
-  for (const folder of productionPackages()) {
+async function vendor(destination) {
+  const { files } = await bundle();
+  mkdirSync(join(destination, 'dist'), { recursive: true });
+  for (const { name, text } of files) writeFileSync(join(destination, 'dist', name), text);
+  for (const folder of packagesApart(APART)) {
     for (const path of shippedFiles(join(ROOT, folder))) {
       const target = join(destination, folder, path);
       mkdirSync(dirname(target), { recursive: true });
@@ -98,13 +108,16 @@ function plain(text) {
     .toLowerCase();
 }
 
-/** @returns {string[]} one line for each fault */
-function copyrightFaults() {
+/**
+ * @param {readonly string[]} packages folders of those that are shipped, in the bundle or beside it
+ * @returns {string[]} one line for each fault
+ */
+function copyrightFaults(packages) {
   const stanzas = paragraphs(readFileSync(COPYRIGHT, 'utf8'));
   const texts = new Set(stanzas.filter((fields) => !fields.has('Files')).map((fields) => firstWord(fields, 'License')));
   const faults = [];
   const covered = new Set();
-  for (const folder of productionPackages()) {
+  for (const folder of packages) {
     const stanza = stanzas.find((fields) => fields.get('Files')?.split(/\s+/).includes(`${folder}/*`));
     if (stanza === undefined) {
       faults.push(`${folder}: no paragraph has it under Files`);
@@ -150,9 +163,10 @@ if (argument === undefined || rest.length > 0) {
   process.stderr.write('usage: packaging/vendor.js FOLDER | --check-copyright\n');
   process.exitCode = 64;
 } else if (argument === '--check-copyright') {
-  const faults = copyrightFaults();
+  const { packages } = await bundle();
+  const faults = copyrightFaults([...packages, ...packagesApart(APART), BUNDLER]);
   for (const fault of faults) process.stderr.write(`debian/copyright: ${fault}\n`);
   process.exitCode = faults.length === 0 ? 0 : 1;
 } else {
-  vendor(argument);
+  await vendor(argument);
 }

@@ -95,8 +95,10 @@ async function main(): Promise<number> {
   }
 }
 
-// stdout may be a pipe that still has to take its last bytes: the loop ends by itself, then exits.
-process.exitCode = await main();
-process.stdout.write('', () => {
-  process.exit();
+void main().then((status) => {
+  process.exitCode = status;
+  // stdout may be a pipe that still has to take its last bytes: the loop ends by itself, then exits.
+  process.stdout.write('', () => {
+    process.exit();
+  });
 });

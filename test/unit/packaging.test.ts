@@ -2,8 +2,10 @@
 // What is shipped around the program must not drift from it: man pages, sample
 // file, completion, units, and the papers of the Debian package.
 
-import { execFileSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { execFileSync, spawnSync } from 'node:child_process';
+import type { SpawnSyncReturns } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import { helpText } from '#src/cli.js';
@@ -132,6 +134,26 @@ test('debian/copyright covers every npm package that is shipped', () => {
   execFileSync(process.execPath, [join(PROJECT_ROOT, 'packaging/vendor.js'), '--check-copyright'], {
     encoding: 'utf8',
   });
+});
+
+test('the program as it is shipped is a few files, and runs without the packages of a checkout', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'pg-gateway-stage-'));
+  try {
+    const stage = spawnSync('sh', [join(PROJECT_ROOT, 'packaging/stage'), folder], { encoding: 'utf8' });
+    assert.is(stage.status, 0, stage.stderr);
+    const files = readdirSync(join(folder, 'dist'));
+    assert.ok(files.length <= 5, files.join(' '));
+    const run = (file: string): SpawnSyncReturns<string> =>
+      spawnSync(process.execPath, [file, '--check-config', '--config', '/dev/null'], {
+        encoding: 'utf8',
+        env: { PATH: process.env['PATH'], HOME: '/nonexistent', CANDIDATES: 'db1,[::1]:7', PGUSER: 'probe' },
+      });
+    const { status, stdout, stderr } = run(join(folder, 'dist/main.js'));
+    const checkout = run(join(PROJECT_ROOT, 'dist/main.js'));
+    assert.equal([status, stdout, stderr], [0, checkout.stdout, checkout.stderr]);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });
 
 test('the package and the program have one version', () => {
