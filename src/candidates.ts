@@ -67,7 +67,7 @@ export function parseCandidates(items: readonly string[]): CandidateList {
 
 /** What a host name or address must look like, or undefined if this one does. Brackets are not part of a host. */
 export function hostProblem(host: string): string | undefined {
-  if (isIPv4(host) || isIPv6(host)) return undefined;
+  if (isIPv4(host) || (host.includes(':') && isIPv6(host))) return undefined;
   if (/^[\d.]+$/.test(host)) return `${quote(host)} is not an IPv4 address`;
   if (host.includes(':')) return `${quote(host)} is not an IPv6 address`;
   // RFC 1123 names, and the underscore that container networks put into theirs.
@@ -139,7 +139,7 @@ function identityOf({ host, port }: Candidate): string {
 }
 
 function canonicalHost(host: string): string {
-  if (!isIPv6(host)) return host.toLowerCase();
+  if (!host.includes(':')) return host.toLowerCase();
   const [address = host, zone] = host.split('%');
   const canonical = new SocketAddress({ address, family: 'ipv6' }).address;
   return zone === undefined ? canonical : `${canonical}%${zone}`;

@@ -98,12 +98,13 @@ function defaults(): Settings {
 
 /** convict keeps its formats for the whole process, under names that are ours; doing it again changes nothing. */
 function registerKinds(): void {
-  for (const { format, kind } of SETTINGS) {
+  for (const { format, kind, default: builtIn } of SETTINGS) {
     convict.addFormat({
       name: format,
       coerce: (value: string) => kind.fromText(value),
       validate: (value: unknown) => {
-        const found = kind.problems(value);
+        // What was not given is not checked: a start has sessions waiting for it.
+        const found = value === builtIn ? [] : kind.problems(value);
         // As JSON, since convict joins everything into one text, by line feeds.
         if (found.length > 0) throw new Error(JSON.stringify(found));
       },
@@ -134,6 +135,7 @@ function readComplaint(line: string): [string, string[]] {
 
 /** Takes out of `layer` what no setting can be, and reports it. */
 function dropBadValues(layer: Layer, failed: Set<string>, problems: Problem[]): void {
+  if (layer.size === 0) return;
   const settings = defaults();
   for (const [key, { value }] of layer) settings.set(key, value);
   const found = complaints(settings);
