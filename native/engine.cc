@@ -79,6 +79,14 @@ Result<std::uint16_t> Engine::bind(const std::string& address, std::uint16_t por
   return local_port(fd.release());  // now the adopted listener's
 }
 
+void Engine::unbind(std::uint16_t port) {
+  if (accepting_) return;
+  std::erase_if(listeners_, [port](const Listener& listener) {
+    Result<std::uint16_t> bound = local_port(listener.fd.get());
+    return listener.tcp && bound.ok() && bound.value() == port;
+  });
+}
+
 void Engine::update_route(const RouteUpdate& update) {
   const auto shared = std::make_shared<const RouteUpdate>(update);
   for (const std::unique_ptr<Worker>& worker : workers_) worker->post(shared);

@@ -70,6 +70,7 @@ void EngineWrap::define(Napi::Env env, Napi::Object exports) {
                           {
                               InstanceMethod("adopt", &EngineWrap::adopt),
                               InstanceMethod("bind", &EngineWrap::bind),
+                              InstanceMethod("unbind", &EngineWrap::unbind),
                               InstanceMethod("startAccepting", &EngineWrap::start_accepting),
                               InstanceMethod("stopAccepting", &EngineWrap::stop_accepting),
                               InstanceMethod("updateRoute", &EngineWrap::update_route),
@@ -137,6 +138,11 @@ Napi::Value EngineWrap::bind(const Napi::CallbackInfo& info) {
   Result<std::uint16_t> bound = engine(info.Env()).bind(address, port);
   if (!bound.ok()) throw_sys_error(info.Env(), bound.error());
   return Napi::Number::New(info.Env(), bound.value());
+}
+
+Napi::Value EngineWrap::unbind(const Napi::CallbackInfo& info) {
+  engine(info.Env()).unbind(static_cast<std::uint16_t>(info[0].As<Napi::Number>().Uint32Value()));
+  return info.Env().Undefined();
 }
 
 Napi::Value EngineWrap::start_accepting(const Napi::CallbackInfo& info) {

@@ -28,8 +28,9 @@ class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
 
  private:
   // All of these throw an Error with `syscall` and `errno` where a call of the system failed.
-  Napi::Value adopt(const Napi::CallbackInfo& info);  // (fd)
-  Napi::Value bind(const Napi::CallbackInfo& info);   // (address, port) -> port
+  Napi::Value adopt(const Napi::CallbackInfo& info);   // (fd)
+  Napi::Value bind(const Napi::CallbackInfo& info);    // (address, port) -> port
+  Napi::Value unbind(const Napi::CallbackInfo& info);  // (port)
   Napi::Value start_accepting(const Napi::CallbackInfo& info);
   Napi::Value stop_accepting(const Napi::CallbackInfo& info);
   Napi::Value update_route(

@@ -17,26 +17,55 @@ function errorText(error: unknown): string {
   return errno === undefined ? error.message : `${errno[0]} (${errno[1]})`;
 }
 
-/** Binds and listens on one numeric address; the port it got. Throws an error with Node's `code` and `errno`. */
-export type Bind = (address: string, port: number) => number | Promise<number>;
+/** Who holds the sockets. */
+export interface Binder {
+  /** Binds and listens on one numeric address; the port it got. Throws an error with Node's `code` and `errno`. */
+  bind(address: string, port: number): number | Promise<number>;
+  /** Lets go of all that is bound to the port, before anybody is served there. */
+  release(port: number): void | Promise<void>;
+}
+
+/** A port that is free on one address may be taken on the next: how many are tried. */
+const FREE_PORTS_TRIED = 10;
 
 /**
- * Binds every address of `host`; with port 0 all get the port that the first one was given.
+ * Binds every address of `host`, as bindAddresses() does.
  * @param purpose for the message: `accept clients`, `serve metrics`
  * @returns what is listened on, as formatHostPort() texts
  * @throws GatewayError LISTEN_FAILED naming the address and what prevented it
  */
-export async function bindHost(purpose: string, host: string, port: number, bind: Bind): Promise<readonly string[]> {
+export async function bindHost(
+  purpose: string,
+  host: string,
+  port: number,
+  binder: Binder,
+): Promise<readonly string[]> {
+  const any = host === '' || host === '*' || host === '::';
+  const addresses = any ? ['::', '0.0.0.0'] : await addressesOf(purpose, host);
+  return bindAddresses(purpose, addresses, port, binder);
+}
+
+/** Binds all of them; with port 0 to one port that is free on each. For the rest see bindHost(). */
+export async function bindAddresses(
+  purpose: string,
+  addresses: readonly string[],
+  port: number,
+  binder: Binder,
+  tries = FREE_PORTS_TRIED,
+): Promise<readonly string[]> {
   const bound: string[] = [];
   let actualPort = port;
   let missing: unknown;
-  const any = host === '' || host === '*' || host === '::';
-  for (const address of any ? ['::', '0.0.0.0'] : await addressesOf(purpose, host)) {
+  for (const address of addresses) {
     try {
-      actualPort = await bind(address, actualPort);
+      actualPort = await binder.bind(address, actualPort);
       bound.push(formatHostPort(address, actualPort));
-      if (any) break; // `::` serves IPv4 too
+      if (address === '::') break; // it serves IPv4 too
     } catch (error) {
+      if (port === 0 && bound.length > 0 && tries > 1 && hasCode(error, 'EADDRINUSE')) {
+        await binder.release(actualPort);
+        return bindAddresses(purpose, addresses, port, binder, tries - 1);
+      }
       // `localhost` is often ::1 as well where IPv6 is off. One address that works is enough.
       if (!isAddressMissing(error)) throw listenFailed(purpose, formatHostPort(address, actualPort), error);
       missing = listenFailed(purpose, formatHostPort(address, actualPort), error);
@@ -63,5 +92,9 @@ export function listenFailed(purpose: string, where: string, cause: unknown): Ga
 
 /** The address family is off, or no interface has the address. */
 function isAddressMissing(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && (error.code === 'EAFNOSUPPORT' || error.code === 'EADDRNOTAVAIL');
+  return hasCode(error, 'EAFNOSUPPORT') || hasCode(error, 'EADDRNOTAVAIL');
+}
+
+function hasCode(error: unknown, code: string): boolean {
+  return error instanceof Error && 'code' in error && error.code === code;
 }

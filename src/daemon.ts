@@ -5,6 +5,7 @@
 // Owns every long-lived part and closes it. stop() is idempotent.
 
 import { bindHost } from './bind-host.js';
+import type { Binder } from './bind-host.js';
 import { ConfigError, diffConfig } from './config.js';
 import type { Config, LoadedConfig } from './config.js';
 import { cutFor } from './cut-policy.js';
@@ -229,8 +230,13 @@ export class Daemon {
     }
     if (inherited.clients.length === 0) {
       const { host, port } = this.#config.listen;
-      const bind = (address: string, free: number): number => this.#dataPlane.bindListener(address, free);
-      for (const address of await bindHost('accept clients', host, port, bind)) {
+      const binder: Binder = {
+        bind: (address, free) => this.#dataPlane.bindListener(address, free),
+        release: (taken) => {
+          this.#dataPlane.releaseListener(taken);
+        },
+      };
+      for (const address of await bindHost('accept clients', host, port, binder)) {
         logger.info('listening for clients', { address });
       }
     }

@@ -102,6 +102,7 @@ const CUT_REASON_NUMBERS: Readonly<Record<Cut['reason'], number>> = { demoted: 0
 interface NativeEngine {
   adopt(fd: number): void;
   bind(address: string, port: number): number;
+  unbind(port: number): void;
   startAccepting(): void;
   stopAccepting(): void;
   updateRoute(route: Route | null, cutBelowEpoch: number, cutReason: number): void;
@@ -183,6 +184,12 @@ export class DataPlane {
     } catch (error) {
       throw asNodeError(error);
     }
+  }
+
+  /** Lets go of what bindListener() has bound to the port; before startAccepting(). */
+  releaseListener(port: number): void {
+    requireInteger('port', port, 1, 65535);
+    this.#engine.unbind(port);
   }
 
   /** From now on clients are served; before, they wait in the queues of the listening sockets. Idempotent. */

@@ -72,7 +72,7 @@ class HttpService implements HttpListener {
   readonly addresses: string[] = [];
   readonly #options: HttpOptions;
   readonly #limit = new RateLimit(LOG_EVERY_MS);
-  readonly #servers: Server[] = [];
+  #servers: Server[] = [];
   #rendering: Promise<string> | undefined;
   #closed: Promise<void> | undefined;
 
@@ -91,12 +91,10 @@ class HttpService implements HttpListener {
   }
 
   async listenOn(host: string, port: number): Promise<void> {
-    const bind = async (address: string, free: number): Promise<number> => {
-      const server = await this.#listen({ host: address, port: free });
-      const bound = server.address();
-      return typeof bound === 'object' && bound !== null ? bound.port : free;
-    };
-    this.addresses.push(...(await bindHost(PURPOSE, host, port, bind)));
+    const bind = async (address: string, free: number): Promise<number> =>
+      portOf(await this.#listen({ host: address, port: free })) ?? free;
+    const release = (taken: number): Promise<void> => this.#release(taken);
+    this.addresses.push(...(await bindHost(PURPOSE, host, port, { bind, release })));
   }
 
   close(): Promise<void> {
@@ -119,6 +117,12 @@ class HttpService implements HttpListener {
     });
     this.#servers.push(server);
     return server;
+  }
+
+  async #release(port: number): Promise<void> {
+    const released = this.#servers.filter((server) => portOf(server) === port);
+    this.#servers = this.#servers.filter((server) => !released.includes(server));
+    await Promise.all(released.map((server) => new Promise((resolve) => server.close(resolve))));
   }
 
   #createServer(): Server {
@@ -225,6 +229,11 @@ function text(status: number, line: string): Answer {
 /** The path of a request target in origin or absolute form (RFC 9112, section 3.2), without its query. */
 function pathOf(target: string): string {
   return target.replace(/^https?:\/\/[^/?#]*/iu, '').replace(/[?#].*$/su, '');
+}
+
+function portOf(server: Server): number | undefined {
+  const address = server.address();
+  return typeof address === 'object' && address !== null ? address.port : undefined;
 }
 
 function boundAddress(server: Server, fd: number): string {

@@ -171,6 +171,18 @@ TEST_CASE("clients wait until accepting is started") {
   CHECK(test::accept_one(backend.get()).valid());
 }
 
+TEST_CASE("a bound port is let go, and others stay") {
+  std::atomic<int> ignored{0};
+  Engine engine([](void*) {}, &ignored);
+  REQUIRE_FALSE(engine.start({1, {}, false, nullptr, {}}));
+  Result<std::uint16_t> kept = engine.bind("127.0.0.1", 0);
+  Result<std::uint16_t> released = engine.bind("127.0.0.1", 0);
+  REQUIRE((kept.ok() && released.ok()));
+  engine.unbind(released.value());
+  CHECK_FALSE(bind_listener("127.0.0.1", kept.value()).ok());
+  CHECK(bind_listener("127.0.0.1", released.value()).ok());
+}
+
 TEST_CASE("stopping closes every session, whatever its state, and at once") {
   const std::size_t before = test::open_fds().size();
   {

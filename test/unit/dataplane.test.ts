@@ -107,6 +107,14 @@ test('binding a taken port throws as Node would', async ({ plane }) => {
   }
 });
 
+test('a port is let go', async ({ plane }) => {
+  const port = plane.bindListener('127.0.0.1', 0);
+  plane.releaseListener(port);
+  const next = createServer().listen(port, '127.0.0.1');
+  await once(next, 'listening');
+  next.close();
+});
+
 test('routes of both families, with a scope, and none are taken', ({ plane }) => {
   plane.setRoute(route);
   plane.setRoute({ ...route, epoch: 2, address: '::1' }, { belowEpoch: 2, reason: 'superseded' });

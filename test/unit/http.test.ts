@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
 
 import { spawn } from 'node:child_process';
+import dns from 'node:dns/promises';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, renameSync, rmSync } from 'node:fs';
 import { request, type IncomingHttpHeaders, type IncomingMessage } from 'node:http';
+import { syncBuiltinESMExports } from 'node:module';
 import { connect, createServer, Server, type AddressInfo, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -234,6 +236,38 @@ test('listening: a name is bound on every address it has', async (context) => {
   const listener = await start(context, { listen: { host: 'localhost', port: 0 } });
   assert.ok(listener.addresses.length >= 1);
   for (const address of listener.addresses) assert.is((await fetchFrom(address, '/healthz')).status, 200);
+});
+
+test('listening: a free port that is taken on the next address is let go', async (context) => {
+  const { lookup } = dns;
+  // eslint-disable-next-line @typescript-eslint/unbound-method -- it is called with its server below
+  const { listen } = Server.prototype;
+  const asked: number[] = [];
+  const takenOnce = function (this: Server, where: { host?: string; port?: number }, done: () => void): Server {
+    if (where.host !== '127.0.0.2') return listen.call(this, where, done);
+    asked.push(where.port ?? 0);
+    if (asked.length > 1) return listen.call(this, where, done);
+    queueMicrotask(() => this.emit('error', Object.assign(new Error('listen'), { code: 'EADDRINUSE' })));
+    return this;
+  };
+  const addresses = ['127.0.0.1', '127.0.0.2'].map((address) => ({ address, family: 4 }));
+  Object.assign(dns, { lookup: () => Promise.resolve(addresses) });
+  syncBuiltinESMExports();
+  Server.prototype.listen = takenOnce as typeof listen;
+  try {
+    const listener = await start(context, { listen: { host: 'two-addresses', port: 0 } });
+    const [first = 0, second = 0] = asked;
+    assert.equal(listener.addresses, [`127.0.0.1:${second}`, `127.0.0.2:${second}`]);
+    for (const address of listener.addresses) assert.is((await fetchFrom(address, '/healthz')).status, 200);
+    if (first !== second) {
+      const refused = await once(connect(first, '127.0.0.1'), 'connect').catch((error: unknown) => error);
+      assert.is(refused instanceof Error && 'code' in refused && refused.code, 'ECONNREFUSED');
+    }
+  } finally {
+    Server.prototype.listen = listen;
+    Object.assign(dns, { lookup });
+    syncBuiltinESMExports();
+  }
 });
 
 test('listening: what fails names the address and the reason', async (context) => {
