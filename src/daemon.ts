@@ -5,6 +5,7 @@
 // Owns every long-lived part and closes it. stop() is idempotent.
 
 import { bindHost } from './bind-host.js';
+import { ClusterMemory } from './cluster-memory.js';
 import { ConfigError, diffConfig } from './config.js';
 import type { Config, LoadedConfig } from './config.js';
 import type { BackendFailure, DataPlane } from './dataplane.js';
@@ -22,6 +23,7 @@ import { ResourceLog } from './resource-log.js';
 import type { RestartNoteKeeper } from './restart-note.js';
 import { ServerSlots } from './server-slots.js';
 import { SessionLog } from './session-log.js';
+import type { State } from './state-directory.js';
 import { logVerdict, statusText } from './story.js';
 import type { InheritedSockets, Notifier } from './systemd.js';
 import { systemTimers } from './timers.js';
@@ -34,6 +36,8 @@ export interface DaemonOptions {
   readonly inherited: InheritedSockets;
   /** Runs already, with the sessions of an earlier process; the daemon's from now on. */
   readonly dataPlane: DataPlane;
+  /** What is remembered of the cluster. */
+  readonly state: State;
   readonly notifier: Notifier;
   readonly logger: Logger;
   /** Of the product. */
@@ -53,10 +57,10 @@ const HTTP_STOP_MS = 300;
 /**
  * Starts the service; resolves when it is ready: sockets adopted, workers running, the first probe round over
  * (whatever its result).
- * @throws GatewayError LISTEN_FAILED; nothing is left running then
+ * @throws GatewayError LISTEN_FAILED, STATE_INVALID; nothing is left running then
  */
 export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
-  const daemon = new Daemon(options);
+  const daemon = makeDaemon(options);
   try {
     await daemon.start();
   } catch (error) {
@@ -66,12 +70,22 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   return daemon;
 }
 
+function makeDaemon(options: DaemonOptions): Daemon {
+  try {
+    return new Daemon(options);
+  } catch (error) {
+    options.dataPlane.close(WORKERS_STOP_MS);
+    throw error;
+  }
+}
+
 export class Daemon {
   readonly #options: DaemonOptions;
   readonly #logger: Logger;
   readonly #slots: ServerSlots;
   readonly #dataPlane: DataPlane;
   readonly #note: RestartNoteKeeper;
+  readonly #memory: ClusterMemory;
   readonly #sessionLog: SessionLog;
   readonly #resourceLog: ResourceLog;
   readonly #monitor: Monitor;
@@ -90,7 +104,7 @@ export class Daemon {
   #stopped: Promise<boolean> | undefined;
 
   constructor(options: DaemonOptions) {
-    const { config, dataPlane, logger, notifier, version } = options;
+    const { config, dataPlane, logger, notifier, state, version } = options;
     this.#options = options;
     this.#logger = logger;
     this.#config = config;
@@ -107,6 +121,7 @@ export class Daemon {
     });
     this.#sessionLog.enable(config.logLevel === 'debug');
     this.#note = noteOf(dataPlane, logger);
+    this.#memory = new ClusterMemory({ note: this.#note, logger, timers: systemTimers, ...state });
     this.#slots = new ServerSlots(this.#note.slots);
     this.#epoch = this.#note.load().epoch;
     this.#lastPrimary = this.#note.load().primary ?? undefined;
@@ -116,6 +131,7 @@ export class Daemon {
       stats: () => this.#dataPlane.stats(),
       candidates: () => this.#candidateViews(),
       epoch: () => this.#epoch,
+      state: () => this.#memory.state(),
       version,
     });
     this.#metrics.recovery(dataPlane.recovery);
@@ -123,7 +139,7 @@ export class Daemon {
       candidates: config.candidates,
       probe: config.probe,
       logger,
-      store: this.#note,
+      store: this.#memory,
       onVerdict: (verdict) => {
         this.#decided(verdict);
       },
@@ -201,6 +217,7 @@ export class Daemon {
     const ended = this.#dataPlane.close(WORKERS_STOP_MS);
     this.#sessionLog.close();
     if (!ended) this.#logger.err('a worker thread did not end in time');
+    this.#memory.close();
     const { kept } = this.#dataPlane.recovery;
     const closed = Promise.all([this.#monitor.close(), this.#http?.close()]);
     // The next process takes the sessions up when this one has ended: they wait for nothing else.

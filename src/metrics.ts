@@ -11,6 +11,7 @@
 
 import { performance } from 'node:perf_hooks';
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry, type Metric } from 'prom-client';
+import type { StateView } from './cluster-memory.js';
 import {
   CONNECT_BUCKETS_SECONDS,
   CONNECT_FAILURE_REASONS,
@@ -31,6 +32,7 @@ import {
   type CandidateView,
   type ConnectCounts,
 } from './metrics-samples.js';
+import { FENCE_REASONS, type FenceReason } from './election.js';
 import type { Observation } from './probe/observation.js';
 
 export type { CandidateView } from './metrics-samples.js';
@@ -42,6 +44,8 @@ export interface MetricsSources {
   readonly candidates: () => readonly CandidateView[];
   /** The epoch of the current route, 0 before the first. */
   readonly epoch: () => number;
+  /** What is remembered of the cluster, on disk. */
+  readonly state: () => StateView;
   /** Of the product. */
   readonly version: string;
   /** Monotonic clock, milliseconds. */
@@ -49,12 +53,13 @@ export interface MetricsSources {
 }
 
 /** What the metrics need of an election's verdict. */
-export type PrimaryView =
+export type PrimaryView = { readonly fenced: readonly { readonly reason: FenceReason }[] } & (
   | {
       readonly kind: 'primary';
       readonly primary: { readonly candidate: { readonly name: string }; readonly timeline: number };
     }
-  | { readonly kind: 'none' };
+  | { readonly kind: 'none' }
+);
 
 /** What the metrics need of the data plane's recovery. */
 export interface RecoveryView {
@@ -92,6 +97,7 @@ export class Metrics {
     this.#now = sources.now ?? (() => performance.now());
     this.#withoutPrimarySince = this.#now();
     this.#metrics.buildInfo.set({ version: sources.version, node: process.versions.node }, 1);
+    for (const reason of FENCE_REASONS) this.#metrics.serversFenced.set({ reason }, 0);
     for (const result of RELOAD_RESULTS) this.#metrics.reloads.inc({ result }, 0);
     this.#declareComputed();
     collectProcessMetrics(this.#registry);
@@ -113,6 +119,11 @@ export class Metrics {
 
   /** The verdict has changed. Also counts as a failover: the same server on a higher timeline. */
   verdict(verdict: PrimaryView): void {
+    for (const reason of FENCE_REASONS) {
+      const count = verdict.fenced.filter((fenced) => fenced.reason === reason).length;
+      this.#metrics.serversFenced.set({ reason }, count);
+      if (reason === 'rival') this.#metrics.splitBrain.set(count > 0 ? 1 : 0);
+    }
     if (verdict.kind === 'none') {
       this.#withoutPrimarySince ??= this.#now();
       return;
@@ -201,6 +212,10 @@ export class Metrics {
     for (const reason of END_REASONS) metrics.ended.inc({ reason }, Number(stats.ended[reason]));
     metrics.epoch.set(this.#sources.epoch());
     metrics.hasPrimary.set(hasPrimary ? 1 : 0);
+    const state = this.#sources.state();
+    metrics.stateSaved.set(state.saved ? 1 : 0);
+    metrics.stateWriteFailures.reset();
+    metrics.stateWriteFailures.inc(state.writeFailures);
     metrics.withoutPrimary.reset();
     metrics.withoutPrimary.inc(this.#outageMs() / 1000);
     metrics.loopBusy.reset();
@@ -315,6 +330,10 @@ function declareMetrics(registry: Registry) {
     epoch: gauge('epoch', 'Number of the current route; each new route has a higher one.'),
     failovers: counter('failovers_total', 'Times another server, or a higher timeline, became the proven primary.'),
     withoutPrimary: counter('seconds_without_primary_total', 'Time without a proven primary, with the running outage.'),
+    serversFenced: gauge('servers_fenced', 'Servers that get no traffic whatever they say, by reason.', 'reason'),
+    splitBrain: gauge('split_brain', 'Whether several servers are writable on the newest timeline.'),
+    stateSaved: gauge('state_saved', 'Whether what is remembered of the cluster is in the state directory.'),
+    stateWriteFailures: counter('state_write_failures_total', 'Times it could not be written there.'),
     reloads: counter('config_reloads_total', 'Reloads of the configuration, by result.', 'result'),
     workerSessions: gauge('worker_sessions', 'Sessions of the worker thread now.', 'worker'),
     workerLag: gauge('worker_loop_lag_seconds', 'How late the worker answered its last heartbeat.', 'worker'),

@@ -45,9 +45,14 @@ export function logVerdict(logger: Logger, change: VerdictChange): void {
 export function statusText(verdict: Verdict | undefined, sessions: number): string {
   const count = `${sessions.toString()} ${sessions === 1 ? 'session' : 'sessions'}`;
   if (verdict === undefined) return `Looking for the primary; ${count}`;
-  if (verdict.kind === 'none') return `No primary (${verdict.detail}); ${count}`;
+  if (verdict.kind === 'none') {
+    const what = verdict.reason === 'split-brain' ? `split brain, ${verdict.detail}` : verdict.detail;
+    return `No primary (${what}); ${count}`;
+  }
   const { candidate, timeline } = verdict.primary;
-  return `Primary is ${candidate.name} on timeline ${timeline.toString()}; ${count}`;
+  const rivals = verdict.fenced.filter(({ reason }) => reason === 'rival').map((rival) => rival.candidate.name);
+  const splitBrain = rivals.length === 0 ? '' : `; split brain: ${rivals.join(', ')} is writable on it too`;
+  return `Primary is ${candidate.name} on timeline ${timeline.toString()}${splitBrain}; ${count}`;
 }
 
 /** `db1:5432`, with the address where the name is resolved to one; `none`. */

@@ -72,11 +72,12 @@ function view(name: string, server: number, observation?: Observation, fenced = 
 
 /** Metrics over sources that a test can change. */
 function setUp(views: readonly CandidateView[] = []) {
-  const state = { stats: STATS, views, epoch: 3, now: 0 };
+  const state = { stats: STATS, views, epoch: 3, now: 0, state: { saved: true, writeFailures: 0 } };
   const metrics = new Metrics({
     stats: () => state.stats,
     candidates: () => state.views,
     epoch: () => state.epoch,
+    state: () => state.state,
     version: '1.2.3',
     now: () => state.now,
   });
@@ -272,7 +273,9 @@ test('failovers: another server or a higher timeline, not an outage in between',
   ];
   for (const [name, timeline, failovers] of verdicts) {
     metrics.verdict(
-      name === undefined ? { kind: 'none' } : { kind: 'primary', primary: { candidate: { name }, timeline } },
+      name === undefined
+        ? { kind: 'none', fenced: [] }
+        : { kind: 'primary', primary: { candidate: { name }, timeline }, fenced: [] },
     );
     const series = await scrape(metrics);
     assert.is(series.get('pg_gateway_failovers_total'), failovers.toString());
@@ -280,18 +283,44 @@ test('failovers: another server or a higher timeline, not an outage in between',
   }
 });
 
+test('fenced servers by reason, and split brain', async () => {
+  const { metrics } = setUp();
+  const fenced = async () => only(await scrape(metrics), /servers_fenced|split_brain/);
+  const expected = (foreign: string, stale: string, rival: string, splitBrain: string) => ({
+    'pg_gateway_servers_fenced{reason="foreign-cluster"}': foreign,
+    'pg_gateway_servers_fenced{reason="stale-timeline"}': stale,
+    'pg_gateway_servers_fenced{reason="rival"}': rival,
+    pg_gateway_split_brain: splitBrain,
+  });
+  assert.equal(await fenced(), expected('0', '0', '0', '0'));
+  metrics.verdict({ kind: 'none', fenced: [{ reason: 'stale-timeline' }, { reason: 'foreign-cluster' }] });
+  assert.equal(await fenced(), expected('1', '1', '0', '0'));
+  metrics.verdict({ kind: 'none', fenced: [{ reason: 'rival' }, { reason: 'rival' }] });
+  assert.equal(await fenced(), expected('0', '0', '2', '1'));
+  metrics.verdict({ kind: 'none', fenced: [] });
+  assert.equal(await fenced(), expected('0', '0', '0', '0'));
+});
+
+test('what is remembered on disk', async () => {
+  const { state, metrics } = setUp();
+  const saved = async () => Object.values(only(await scrape(metrics), /pg_gateway_state_/));
+  assert.equal(await saved(), ['1', '0']);
+  state.state = { saved: false, writeFailures: 3 };
+  assert.equal(await saved(), ['0', '3']);
+});
+
 test('seconds without a primary: from the start, with the running outage, never going back', async () => {
   const { state, metrics } = setUp();
   const seconds = async () => (await scrape(metrics)).get('pg_gateway_seconds_without_primary_total');
-  const primary = { kind: 'primary', primary: { candidate: { name: 'a:1' }, timeline: 1 } } as const;
+  const primary = { kind: 'primary', primary: { candidate: { name: 'a:1' }, timeline: 1 }, fenced: [] } as const;
   state.now = 1500;
   assert.is(await seconds(), '1.5');
   metrics.verdict(primary);
   state.now = 5000;
   assert.is(await seconds(), '1.5');
-  metrics.verdict({ kind: 'none' });
+  metrics.verdict({ kind: 'none', fenced: [] });
   state.now = 6000;
-  metrics.verdict({ kind: 'none' }); // another reason: the outage goes on
+  metrics.verdict({ kind: 'none', fenced: [] }); // another reason: the outage goes on
   state.now = 7000;
   assert.is(await seconds(), '3.5');
   metrics.verdict(primary);
@@ -328,7 +357,7 @@ test('an idle process with metrics stays idle', () => {
   const url = new URL('../../../dist/metrics.js', import.meta.url).href;
   const program = `
     import { Metrics } from ${JSON.stringify(url)};
-    new Metrics({ stats: () => ({}), candidates: () => [], epoch: () => 0, version: '1' });
+    new Metrics({ stats: () => ({}), candidates: () => [], epoch: () => 0, state: () => ({}), version: '1' });
     const switches = () => process.resourceUsage().voluntaryContextSwitches;
     setTimeout(() => {
       const before = switches();

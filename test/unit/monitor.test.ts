@@ -24,13 +24,16 @@ test('the first decision waits for every candidate, answered or failed', async (
   assert.ok(await isResolved(monitor.firstRound));
 });
 
-test('with memory the first proof decides, and ends the first round', async () => {
+test('a remembered cluster alone does not end the first round: a promotion may have been missed', async () => {
   const remembered = { systemId: '7000000000000000001', timeline: 2 };
   const { monitor, prober, verdicts, settle } = bench(['a', 'b'], { remembered });
   monitor.start();
   prober('a').answer(primary('a', 2));
   await settle();
-  assert.equal(verdicts, ['a#1 first-primary']);
+  assert.equal(verdicts, []);
+  prober('b').answer(primary('b', 3));
+  await settle();
+  assert.equal(verdicts, ['b#1 first-primary']);
   assert.ok(await isResolved(monitor.firstRound));
 });
 

@@ -85,6 +85,12 @@ test('the status line', () => {
     [undefined, 0, 'Looking for the primary; 0 sessions'],
     [onA, 1, 'Primary is 10.0.0.1:5432 on timeline 2; 1 session'],
     [none, 12, 'No primary (silent); 12 sessions'],
+    [{ ...none, reason: 'split-brain' }, 0, 'No primary (split brain, silent); 0 sessions'],
+    [
+      { ...onA, fenced: [{ candidate: b, reason: 'rival', detail: 'x' }] },
+      1,
+      'Primary is 10.0.0.1:5432 on timeline 2; split brain: db2:5432 is writable on it too; 1 session',
+    ],
   ];
   for (const [verdict, sessions, expected] of rows) assert.is(statusText(verdict, sessions), expected);
 });
