@@ -10,7 +10,8 @@ import { ConfigError, diffConfig } from './config.js';
 import type { Config, LoadedConfig } from './config.js';
 import type { BackendFailure, DataPlane } from './dataplane.js';
 import { sessionsThatFit } from './descriptor-limit.js';
-import type { ProvenPrimary, Verdict } from './election.js';
+import type { Verdict } from './election.js';
+import { Failovers } from './failovers.js';
 import { startHttp } from './http.js';
 import type { HttpListener, Readiness } from './http.js';
 import { RateLimit } from './log.js';
@@ -18,13 +19,14 @@ import type { Logger } from './log.js';
 import { Metrics } from './metrics.js';
 import type { CandidateView } from './metrics.js';
 import { Monitor } from './monitor.js';
+import type { Doubt } from './monitor.js';
 import { dataPlaneSettings, noteOf } from './recovery.js';
 import { ResourceLog } from './resource-log.js';
 import type { RestartNoteKeeper } from './restart-note.js';
 import { ServerSlots } from './server-slots.js';
 import { SessionLog } from './session-log.js';
 import type { State } from './state-directory.js';
-import { logVerdict, statusText } from './story.js';
+import { logFailover, logVerdict, statusText } from './story.js';
 import type { InheritedSockets, Notifier } from './systemd.js';
 import { systemTimers } from './timers.js';
 import { Watchdog } from './watchdog.js';
@@ -89,6 +91,7 @@ export class Daemon {
   readonly #sessionLog: SessionLog;
   readonly #resourceLog: ResourceLog;
   readonly #monitor: Monitor;
+  readonly #failovers: Failovers;
   readonly #metrics: Metrics;
   readonly #watchdog: Watchdog;
   readonly #failureLimit = new RateLimit(FAILURE_LOG_EVERY_MS);
@@ -96,7 +99,6 @@ export class Daemon {
   #http: HttpListener | undefined;
   #warnings: readonly string[] = [];
   #verdict: Verdict | undefined;
-  #lastPrimary: ProvenPrimary | undefined;
   #epoch = 0;
   #accepting = false;
   #cancelPatience: (() => void) | undefined;
@@ -123,8 +125,13 @@ export class Daemon {
     this.#note = noteOf(dataPlane, logger);
     this.#memory = new ClusterMemory({ note: this.#note, logger, timers: systemTimers, ...state });
     this.#slots = new ServerSlots(this.#note.slots);
-    this.#epoch = this.#note.load().epoch;
-    this.#lastPrimary = this.#note.load().primary ?? undefined;
+    this.#epoch = this.#memory.load().epoch;
+    this.#failovers = new Failovers({
+      lastPrimary: this.#memory.load().primary ?? undefined,
+      stats: () => this.#dataPlane.stats(),
+      slotOf: (name) => this.#slots.find(name),
+      timers: systemTimers,
+    });
     // The workers may not have counted yet what they took up: no slot is given to another server.
     this.#assignSlots(dataPlane.recovery.recovered > 0);
     this.#metrics = new Metrics({
@@ -140,8 +147,8 @@ export class Daemon {
       probe: config.probe,
       logger,
       store: this.#memory,
-      onVerdict: (verdict) => {
-        this.#decided(verdict);
+      onVerdict: (verdict, _, doubt) => {
+        this.#decided(verdict, doubt);
       },
       onObservation: (observation) => {
         this.#metrics.observation(observation);
@@ -290,24 +297,22 @@ export class Daemon {
     this.#warnings = warnings;
   }
 
-  #decided(verdict: Verdict): void {
+  #decided(verdict: Verdict, doubt: Doubt): void {
     const previous = this.#verdict;
-    const lastPrimary = this.#lastPrimary;
     this.#verdict = verdict;
-    if (verdict.kind === 'primary') {
-      this.#epoch = verdict.epoch;
-      this.#lastPrimary = verdict.primary;
-    }
+    if (verdict.kind === 'primary') this.#epoch = verdict.epoch;
+    const outcome = this.#failovers.decided(verdict, doubt);
     if (this.#accepting || verdict.reason !== 'primary-in-doubt') this.#route(verdict);
     if (this.#cancelPatience !== undefined && verdict.reason !== 'primary-in-doubt') this.#accept();
-    this.#metrics.verdict(verdict);
+    this.#metrics.verdict(verdict, outcome);
     logVerdict(this.#logger, {
       verdict,
       previous,
-      lastPrimary,
+      lastPrimary: outcome.lastPrimary,
       candidates: this.#config.candidates,
       observations: this.#monitor.observations(),
     });
+    if (outcome.failover !== undefined) logFailover(this.#logger, outcome.failover);
     this.#options.notifier.status(this.#status());
   }
 

@@ -53,13 +53,18 @@ export interface MetricsSources {
 }
 
 /** What the metrics need of an election's verdict. */
-export type PrimaryView = { readonly fenced: readonly { readonly reason: FenceReason }[] } & (
-  | {
-      readonly kind: 'primary';
-      readonly primary: { readonly candidate: { readonly name: string }; readonly timeline: number };
-    }
-  | { readonly kind: 'none' }
-);
+export interface PrimaryView {
+  readonly kind: 'primary' | 'none';
+  readonly fenced: readonly { readonly reason: FenceReason }[];
+}
+
+/** What the metrics need of what a verdict has brought about. */
+export interface OutcomeView {
+  /** Milliseconds; undefined: no doubt was ended. */
+  readonly decidedInMs?: number | undefined;
+  /** Undefined: there was none. */
+  readonly failover?: object | undefined;
+}
 
 /** What the metrics need of the data plane's recovery. */
 export interface RecoveryView {
@@ -71,6 +76,9 @@ export interface RecoveryView {
 }
 
 export type ReloadResult = 'ok' | 'rejected';
+
+/** From a switchover that is seen at once to an outage of a minute. */
+const DECISION_BUCKETS_SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
 
 const RELOAD_RESULTS: readonly ReloadResult[] = ['ok', 'rejected'];
 
@@ -87,7 +95,6 @@ export class Metrics {
   /** Who has a slot, and what the slot had counted for others before. */
   readonly #slots = new Map<number, { readonly name: string; readonly since: ServerStats | undefined }>();
   #servers: readonly Server[] = [];
-  #lastPrimary: { readonly name: string; readonly timeline: number } | undefined;
   /** When the running outage began; undefined while there is a primary. */
   #withoutPrimarySince: number | undefined;
   #withoutPrimaryMs = 0;
@@ -117,8 +124,10 @@ export class Metrics {
     if (observation.kind === 'failed') this.#metrics.probeFailures.inc({ server, reason: observation.reason });
   }
 
-  /** The verdict has changed. Also counts as a failover: the same server on a higher timeline. */
-  verdict(verdict: PrimaryView): void {
+  /** The verdict has changed. */
+  verdict(verdict: PrimaryView, { decidedInMs, failover }: OutcomeView): void {
+    if (decidedInMs !== undefined) this.#metrics.decisionSeconds.observe(decidedInMs / 1000);
+    if (failover !== undefined) this.#metrics.failovers.inc();
     for (const reason of FENCE_REASONS) {
       const count = verdict.fenced.filter((fenced) => fenced.reason === reason).length;
       this.#metrics.serversFenced.set({ reason }, count);
@@ -128,12 +137,7 @@ export class Metrics {
       this.#withoutPrimarySince ??= this.#now();
       return;
     }
-    const { timeline } = verdict.primary;
-    const { name } = verdict.primary.candidate;
-    const last = this.#lastPrimary;
-    if (last !== undefined && (last.name !== name || timeline > last.timeline)) this.#metrics.failovers.inc();
-    this.#lastPrimary = { name, timeline };
-    this.#withoutPrimaryMs = this.#outageMs();
+    this.#withoutPrimaryMs += this.#runningOutageMs();
     this.#withoutPrimarySince = undefined;
   }
 
@@ -166,9 +170,8 @@ export class Metrics {
     return this.#registry.metrics();
   }
 
-  #outageMs(): number {
-    const running = this.#withoutPrimarySince === undefined ? 0 : this.#now() - this.#withoutPrimarySince;
-    return this.#withoutPrimaryMs + running;
+  #runningOutageMs(): number {
+    return this.#withoutPrimarySince === undefined ? 0 : this.#now() - this.#withoutPrimarySince;
   }
 
   /** Makes the series of candidates that came, and drops those of candidates that went. */
@@ -217,7 +220,8 @@ export class Metrics {
     metrics.stateWriteFailures.reset();
     metrics.stateWriteFailures.inc(state.writeFailures);
     metrics.withoutPrimary.reset();
-    metrics.withoutPrimary.inc(this.#outageMs() / 1000);
+    metrics.withoutPrimary.inc((this.#withoutPrimaryMs + this.#runningOutageMs()) / 1000);
+    metrics.withoutPrimaryNow.set(this.#runningOutageMs() / 1000);
     metrics.loopBusy.reset();
     metrics.loopBusy.inc(performance.eventLoopUtilization().active / 1000);
   }
@@ -330,6 +334,13 @@ function declareMetrics(registry: Registry) {
     epoch: gauge('epoch', 'Number of the current route; each new route has a higher one.'),
     failovers: counter('failovers_total', 'Times another server, or a higher timeline, became the proven primary.'),
     withoutPrimary: counter('seconds_without_primary_total', 'Time without a proven primary, with the running outage.'),
+    withoutPrimaryNow: gauge('seconds_without_primary', 'How long the running outage has lasted; 0 with a primary.'),
+    decisionSeconds: new Histogram({
+      name: 'pg_gateway_decision_duration_seconds',
+      help: 'From the first doubt about the primary to the proof of one, the same or another.',
+      buckets: DECISION_BUCKETS_SECONDS,
+      registers,
+    }),
     serversFenced: gauge('servers_fenced', 'Servers that get no traffic whatever they say, by reason.', 'reason'),
     splitBrain: gauge('split_brain', 'Whether several servers are writable on the newest timeline.'),
     stateSaved: gauge('state_saved', 'Whether what is remembered of the cluster is in the state directory.'),

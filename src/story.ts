@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
-// What people are told of a verdict: the log's STATE CHANGE line, the lines about
-// fenced servers, and systemd's status line. Words only; decides nothing.
+// What people are told of a verdict: the log's STATE CHANGE and failover lines, the
+// lines about fenced servers, and systemd's status line. Words only; decides nothing.
 
 import type { Candidate } from './candidates.js';
 import { describeStates } from './describe-states.js';
 import type { ProvenPrimary, Verdict } from './election.js';
+import type { Failover } from './failovers.js';
 import type { Logger } from './log.js';
 import type { Observation } from './probe/observation.js';
 
@@ -39,6 +40,19 @@ export function logVerdict(logger: Logger, change: VerdictChange): void {
     );
     if (known !== true) logger.warning('server fenced: it gets no traffic', { server: candidate.name, reason, detail });
   }
+}
+
+/** The whole of a failover in one line, once it is decided. */
+export function logFailover(logger: Logger, failover: Failover): void {
+  const { old, new: next, doubt, decidedInMs, cut } = failover;
+  logger.notice('failover', {
+    old: wordsOf(old),
+    new: wordsOf(next),
+    timeline: `${old.timeline.toString()}->${next.timeline.toString()}`,
+    doubt: doubt.cause,
+    decided_in_ms: decidedInMs.toFixed(1),
+    cut,
+  });
 }
 
 /** For `systemctl status`: the primary, or why there is none, and how many sessions there are. */

@@ -234,6 +234,25 @@ test('over a restart the note of the sessions holds; a file that was lost meanwh
   });
 });
 
+test('a failover while the gateway was restarted is told and counted', async () => {
+  await withWorld(async ({ cluster, primary, standby, stateDirectory }) => {
+    const candidates = cluster.servers.map(({ candidate }) => candidate);
+    const kept = await KeptGateway.start({ candidates, env: { STATE_DIRECTORY: stateDirectory } });
+    try {
+      const session = await PgSession.open(kept.clients);
+      await kept.restart('SIGKILL', async () => {
+        await primary.crash();
+        await standby.promote();
+      });
+      await kept.current.logged('failover', { old: primary.candidate, new: standby.candidate, doubt: 'start' });
+      await session.ended();
+      assert.is((await kept.current.samples()).get('pg_gateway_failovers_total'), 1);
+    } finally {
+      await kept.close();
+    }
+  });
+});
+
 test('without a state directory one line says that a stop forgets', async () => {
   const gateway = await Gateway.start({ candidates: ['127.0.0.1:1'] });
   try {

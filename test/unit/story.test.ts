@@ -3,7 +3,7 @@ import type { Candidate } from '#src/candidates.js';
 import type { ProvenPrimary, Verdict } from '#src/election.js';
 import { createLogger } from '#src/log.js';
 import type { Observation } from '#src/probe/observation.js';
-import { logVerdict, statusText } from '#src/story.js';
+import { logFailover, logVerdict, statusText } from '#src/story.js';
 import { assert, suite } from '../helpers/suite.js';
 
 const test = suite('story');
@@ -78,6 +78,18 @@ test('a fenced server is told once for each reason', () => {
   assert.equal(lines(fenced, fenced), []);
   const worse: Verdict = { ...onB, fenced: [{ candidate: a, reason: 'foreign-cluster', detail: 'id' }] };
   assert.is(lines(worse, fenced).length, 1);
+});
+
+test('a failover is one line, with its times', () => {
+  const written: string[] = [];
+  const logger = createLogger({ level: 'info', journal: true, write: (line) => written.push(line) });
+  const [old, next] = [primaryOf(onA), primaryOf(onB)];
+  if (old === undefined || next === undefined) throw new Error('both are primaries');
+  const doubt = { since: 5, cause: 'a backend connection failed' };
+  logFailover(logger, { old, new: next, doubt, decidedInMs: 12.345, cut: 3 });
+  assert.equal(written, [
+    '<5>failover old=10.0.0.1:5432 new=db2:5432(10.0.0.2) timeline=2->3 doubt="a backend connection failed" decided_in_ms=12.3 cut=3\n',
+  ]);
 });
 
 test('the status line', () => {
