@@ -10,8 +10,9 @@
 // is believed: the sessions are on one, the memory is of the other, and the start is
 // refused.
 //
-// Invariant: what load() gave or save() was given is in the note; it is in the file
-// too unless `state().saved` is false, and then it is tried again until it is.
+// Invariant: what load() gave or save() was given is in the note, and outlives the
+// process in the file unless staging it failed; it is on the disk unless
+// `state().saved` is false, and then it is tried again until it is.
 
 import { systemReason } from './config-problems.js';
 import { GatewayError } from './errors.js';
@@ -42,8 +43,8 @@ export interface StateView {
 /** A full disk is seldom cleared sooner; a try costs one small write. */
 const RETRY_MS = 5000;
 const FAILURE_LOG_EVERY_MS = 60_000;
-/** A disk that takes longer holds up the decision noticeably. */
-const SLOW_WRITE_MS = 100;
+/** So long a power cut would undo a failover. */
+const SLOW_WRITE_MS = 1000;
 
 export class ClusterMemory implements MemoryStore {
   readonly #options: ClusterMemoryOptions;
@@ -51,7 +52,10 @@ export class ClusterMemory implements MemoryStore {
   readonly #memory: Memory;
   /** What ought to be in the file. */
   #wanted: RememberedCluster | null;
-  #written: RememberedCluster | null;
+  #staged: RememberedCluster | null = null;
+  /** On the disk, for all that is known: what a start has found may only be staged, and is committed anew. */
+  #committed: RememberedCluster | null = null;
+  #committing = false;
   #writeFailures = 0;
   #cancelRetry: (() => void) | undefined;
   #closed = false;
@@ -62,9 +66,9 @@ export class ClusterMemory implements MemoryStore {
     this.#failureLimit = new RateLimit(FAILURE_LOG_EVERY_MS, { now: () => options.timers.now() });
     const noted = options.note.load();
     this.#wanted = options.remembered;
-    this.#written = options.remembered;
     this.#memory = { ...noted, cluster: combined(noted.cluster, options) };
-    // A file that was lost, or could not be written by the last process, is made good at once.
+    // What the last process could not write is made good at once; and a disk that takes nothing is found now, not in a
+    // failover.
     this.save(this.#memory);
   }
 
@@ -75,42 +79,69 @@ export class ClusterMemory implements MemoryStore {
   save(memory: Memory): void {
     this.#options.note.save(memory);
     this.#wanted = memory.cluster;
-    this.#write();
+    this.#stage();
   }
 
   state(): StateView {
     return {
-      saved: this.#options.file !== undefined && isSame(this.#wanted, this.#written),
+      saved: this.#options.file !== undefined && isSame(this.#wanted, this.#committed),
       writeFailures: this.#writeFailures,
     };
   }
 
-  /** Ends the retries, after a last one. Idempotent. */
+  /** Ends the retries, after a last one that waits for the disk. Idempotent. */
   close(): void {
     if (this.#closed) return;
-    this.#write();
     this.#closed = true;
     this.#cancelRetry?.();
+    const { file } = this.#options;
+    if (file === undefined || this.#wanted === null || isSame(this.#wanted, this.#committed)) return;
+    try {
+      file.write(this.#wanted);
+    } catch (error) {
+      this.#failed(file, error);
+    }
   }
 
-  #write(): void {
-    const { file, logger, timers } = this.#options;
+  #stage(): void {
+    const { file, timers } = this.#options;
     const cluster = this.#wanted;
-    if (file === undefined || cluster === null || this.#closed || isSame(cluster, this.#written)) return;
+    if (file === undefined || cluster === null || this.#closed || isSame(cluster, this.#staged)) return;
     this.#cancelRetry?.();
     this.#cancelRetry = undefined;
     const begun = timers.now();
     try {
-      file.write(cluster);
+      file.stage(cluster);
     } catch (error) {
       this.#failed(file, error);
       return;
     }
-    this.#written = cluster;
-    const ms = Math.round(timers.now() - begun);
-    const fields = { path: file.path, system_identifier: cluster.systemId, timeline: cluster.timeline, ms };
+    this.#staged = cluster;
+    if (!this.#committing) void this.#commit(file, cluster, begun);
+  }
+
+  async #commit(file: ClusterFile, cluster: RememberedCluster, begun: number): Promise<void> {
+    this.#committing = true;
+    try {
+      await file.commit();
+      this.#committed = cluster;
+      this.#tellCommitted(file, cluster, Math.round(this.#options.timers.now() - begun));
+    } catch (error) {
+      this.#staged = null;
+      this.#failed(file, error);
+    }
+    this.#committing = false;
+    if (isSame(cluster, this.#wanted)) return;
+    // It has changed meanwhile: which of the two is on the disk now is not known.
+    this.#staged = null;
+    this.#stage();
+  }
+
+  #tellCommitted({ path }: ClusterFile, cluster: RememberedCluster, ms: number): void {
+    const { logger, remembered } = this.#options;
+    const fields = { path, system_identifier: cluster.systemId, timeline: cluster.timeline, ms };
     if (ms > SLOW_WRITE_MS) logger.warning('remembering the cluster took long: the disk is slow', fields);
-    else logger.info('the cluster is remembered', fields);
+    else if (!isSame(cluster, remembered) || this.#writeFailures > 0) logger.info('the cluster is remembered', fields);
   }
 
   #failed({ path }: ClusterFile, error: unknown): void {
@@ -124,8 +155,9 @@ export class ClusterMemory implements MemoryStore {
         error: systemReason(error),
       });
     }
+    if (this.#closed) return;
     this.#cancelRetry = timers.after(RETRY_MS, () => {
-      this.#write();
+      this.#stage();
     });
   }
 }

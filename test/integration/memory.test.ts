@@ -202,7 +202,7 @@ test('a damaged file stops the start, says what to do, and is left as it is', as
 
 test('a disk that takes no more stops nothing, and what it lacks is written later', async () => {
   await withWorld(async ({ primary, stateDirectory, clusterFile, start }) => {
-    const obstacle = join(stateDirectory, 'cluster.json.new');
+    const obstacle = join(stateDirectory, 'cluster.json.part');
     await mkdir(obstacle, { recursive: true });
     const gateway = await start();
     await gateway.primaryIs(primary.candidate);

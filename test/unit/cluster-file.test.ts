@@ -143,16 +143,52 @@ test('what is no regular file is refused, and nobody waits for it', ({ file, fol
 
 test('a write that fails leaves what was there', ({ file, folder }) => {
   file.write(CLUSTER);
-  mkdirSync(join(folder, 'cluster.json.new'));
+  mkdirSync(join(folder, 'cluster.json.part'));
   assert.throws(() => {
     file.write({ ...CLUSTER, timeline: 4 });
+  });
+  assert.throws(() => {
+    file.stage({ ...CLUSTER, timeline: 4 });
   });
   assert.equal(file.read(), CLUSTER);
 });
 
+test('what is staged counts at once, and is there for good when it is committed', async ({ file, folder }) => {
+  file.stage(CLUSTER);
+  assert.equal([file.read(), readdirSync(folder)], [CLUSTER, ['cluster.json.new']]);
+  await file.commit();
+  assert.equal([file.read(), readdirSync(folder)], [CLUSTER, ['cluster.json']]);
+  const next = { ...CLUSTER, timeline: 4 };
+  file.stage(next);
+  assert.equal(file.read(), next, 'the process may end now');
+  assert.equal(decodeCluster(readFileSync(file.path, 'latin1')), CLUSTER, 'and a power cut finds this');
+  file.stage({ ...CLUSTER, timeline: 5 });
+  file.write({ ...CLUSTER, timeline: 6 });
+  assert.equal([file.read(), readdirSync(folder)], [{ ...CLUSTER, timeline: 6 }, ['cluster.json']]);
+});
+
+test('what is staged counts only for more than there is, and is forgotten with it', ({ file, folder }) => {
+  file.write(CLUSTER);
+  file.stage({ ...CLUSTER, timeline: 2 });
+  assert.equal(file.read(), CLUSTER);
+  file.stage({ systemId: '7000000000000000002', timeline: 9 });
+  assert.equal(file.read(), CLUSTER);
+  assert.ok(file.remove());
+  assert.equal([file.read(), readdirSync(folder)], [null, []]);
+  file.stage(CLUSTER);
+  assert.ok(file.remove());
+  assert.is(file.read(), null);
+});
+
+test('a damaged file is refused though what is staged is whole', ({ file }) => {
+  file.stage(CLUSTER);
+  writeFileSync(file.path, '');
+  assert.is(refusal(file)?.[0], 'STATE_INVALID');
+});
+
 test('the rest of a write that was cut off is overwritten', ({ file, folder }) => {
   file.write(CLUSTER);
-  writeFileSync(join(folder, 'cluster.json.new'), 'half of');
+  for (const rest of ['cluster.json.new', 'cluster.json.part']) writeFileSync(join(folder, rest), 'half of');
   assert.equal(file.read(), CLUSTER);
   file.write({ ...CLUSTER, timeline: 4 });
   assert.equal(file.read(), { ...CLUSTER, timeline: 4 });

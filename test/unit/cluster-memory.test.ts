@@ -2,11 +2,11 @@
 // What is remembered of the cluster: note and file together, and what happens when
 // the file cannot be written.
 
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-import { ClusterFile } from '#src/cluster-file.js';
+import { ClusterFile, decodeCluster } from '#src/cluster-file.js';
 import { ClusterMemory } from '#src/cluster-memory.js';
 import { GatewayError } from '#src/errors.js';
 import { createLogger } from '#src/log.js';
@@ -14,6 +14,7 @@ import { memoryOf, ProcessMemoryStore } from '#src/memory.js';
 import type { Memory, RememberedCluster } from '#src/memory.js';
 import { FakeTimers } from '../helpers/fake-timers.js';
 import { assert, suite } from '../helpers/suite.js';
+import { eventually } from '../helpers/wait.js';
 
 const test = suite<{ folder: string }>('cluster memory');
 
@@ -54,7 +55,7 @@ const BOTH: readonly (readonly [
   ['a process without sessions came between: the file', A2, A3, A3],
 ];
 for (const [what, noted, kept, expected] of BOTH) {
-  test(what, ({ folder }) => {
+  test(what, async ({ folder }) => {
     const epoch = 7;
     const { file, note, open } = setUp(folder, { ...memoryOf(noted), epoch });
     if (kept !== null) file.write(kept);
@@ -62,7 +63,9 @@ for (const [what, noted, kept, expected] of BOTH) {
     assert.equal(memory.load(), { ...memoryOf(expected), epoch });
     assert.equal(note.load(), { ...memoryOf(expected), epoch }, 'in the note');
     assert.equal(file.read(), expected, 'in the file');
-    assert.ok(memory.state().saved);
+    await eventually('it to be on the disk', () => memory.state().saved);
+    assert.equal(file.read(), expected);
+    memory.close();
   });
 }
 
@@ -80,25 +83,38 @@ test('two clusters: neither is believed, and both are left', ({ folder }) => {
   assert.equal([file.read(), note.load().cluster], [B3, A3]);
 });
 
-test('each change is on disk when save() returns; what is no news of the cluster is not written', ({ folder }) => {
+test('each change outlives the process when save() returns, and soon a power cut', async ({ folder }) => {
   const { file, lines, open } = setUp(folder);
   const memory = open();
-  memory.save(memoryOf(A2));
-  assert.equal(file.read(), A2);
-  memory.save({ ...memoryOf(A2), epoch: 1 });
-  assert.is(lines.length, 1, lines.join('\n'));
-  memory.save(memoryOf(A3));
+  for (const cluster of [A2, A3]) {
+    memory.save(memoryOf(cluster)); // A3 while A2 is on its way to the disk
+    assert.equal(file.read(), cluster);
+    assert.not.ok(memory.state().saved);
+  }
+  await eventually('it to be on the disk', () => memory.state().saved);
   assert.equal(file.read(), A3);
+  const told = lines.length;
   assert.match(
-    lines[0] ?? '',
-    /^<6>the cluster is remembered path=\S+cluster\.json system_identifier=7000000000000000001 timeline=2 /,
+    lines[told - 1] ?? '',
+    /^<6>the cluster is remembered path=\S+cluster\.json system_identifier=7000000000000000001 timeline=3 /,
   );
+  memory.save({ ...memoryOf(A3), epoch: 1 });
+  assert.ok(memory.state().saved, 'what is no news of the cluster is not written');
+  assert.is(lines.length, told);
 });
 
-test('a write that fails is told of, counted and tried again until it succeeds', ({ folder }) => {
+test('a process that ends at once waits for the disk', ({ folder }) => {
+  const { file, open } = setUp(folder);
+  const memory = open();
+  memory.save(memoryOf(A3));
+  memory.close();
+  assert.equal(decodeCluster(readFileSync(file.path, 'latin1')), A3);
+});
+
+test('a write that fails is told of, counted and tried again until it succeeds', async ({ folder }) => {
   const { file, lines, note, open, timers } = setUp(folder);
   const memory = open();
-  const obstacle = join(folder, 'cluster.json.new');
+  const obstacle = join(folder, 'cluster.json.part');
   mkdirSync(obstacle);
   memory.save(memoryOf(A3));
   assert.equal(note.load().cluster, A3, 'the gateway goes on');
@@ -115,14 +131,14 @@ test('a write that fails is told of, counted and tried again until it succeeds',
   rmSync(obstacle, { recursive: true });
   timers.advance(5000);
   assert.equal(file.read(), A3);
-  assert.ok(memory.state().saved);
+  await eventually('it to be on the disk', () => memory.state().saved);
   assert.is(timers.pending, 0);
 });
 
 test('closing tries a last time, and never again', ({ folder }) => {
   const { file, open, timers } = setUp(folder);
   const memory = open();
-  const obstacle = join(folder, 'cluster.json.new');
+  const obstacle = join(folder, 'cluster.json.part');
   mkdirSync(obstacle);
   memory.save(memoryOf(A2));
   memory.close();
