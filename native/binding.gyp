@@ -28,7 +28,7 @@
         "engine.cc", "fd.cc", "fd_store.cc", "ledger.cc", "listener.cc", "mailbox.cc",
         "parking_lot.cc", "pg_wire.cc", "pipe_pool.cc", "recovery.cc", "rejection.cc", "relay.cc",
         "session.cc", "session_log.cc", "session_store.cc", "socket_address.cc", "tcp_account.cc",
-        "worker.cc", "worker_keep.cc", "worker_sessions.cc"
+        "worker.cc", "worker_hold.cc", "worker_keep.cc", "worker_sessions.cc"
       ]
     },
     {

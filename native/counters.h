@@ -29,9 +29,17 @@ class Counter {
 };
 
 // Why a client was turned away before it had a session.
-enum class RejectReason : std::uint8_t { kNoPrimary, kConnectFailed, kStartup, kResources, kCount };
+enum class RejectReason : std::uint8_t {
+  kNoPrimary,
+  kConnectFailed,
+  kTooManyHeld,
+  kGaveUp,  // it left while it was held
+  kStartup,
+  kResources,
+  kCount
+};
 // Why an established session was ended by the gateway.
-enum class CutReason : std::uint8_t { kDemoted, kSuperseded, kShutdown, kCount };
+enum class CutReason : std::uint8_t { kDemoted, kSuperseded, kLost, kShutdown, kCount };
 // Who ended a session in the ordinary way.
 enum class EndReason : std::uint8_t {
   kClientClosed,
@@ -64,18 +72,33 @@ inline constexpr std::array<std::int64_t, 12> kConnectBuckets = {
     500'000,    1'000'000,   2'500'000,   5'000'000,   10'000'000,    25'000'000,
     50'000'000, 100'000'000, 250'000'000, 500'000'000, 1'000'000'000, 2'500'000'000};
 
+// Likewise of how long clients were held; HOLD_BUCKETS_SECONDS in src/.
+inline constexpr std::array<std::int64_t, 12> kHoldBuckets = {
+    10'000'000,    25'000'000,    50'000'000,    100'000'000,    250'000'000,    500'000'000,
+    1'000'000'000, 2'500'000'000, 5'000'000'000, 10'000'000'000, 15'000'000'000, 30'000'000'000};
+
+// Durations, counted by buckets; the last one is above all bounds.
+template <std::size_t N>
+struct DurationCounter {
+  std::array<Counter, N + 1> buckets;
+  Counter total_ns;
+
+  void add(const std::array<std::int64_t, N>& bounds, std::int64_t took_ns) {
+    std::size_t bucket = 0;
+    while (bucket < N && took_ns > bounds[bucket]) ++bucket;
+    buckets[bucket].add();
+    total_ns.add(static_cast<std::uint64_t>(took_ns));
+  }
+};
+
 struct ServerCounters {
   Counter sessions;  // gauge: relaying now
   Counter connects;
   CountersBy<ConnectFailure> connect_failures;
-  std::array<Counter, kConnectBuckets.size() + 1> connect_buckets;
-  Counter connect_ns;
+  DurationCounter<kConnectBuckets.size()> connect_time;
 
   void connected(std::int64_t took_ns) {
-    std::size_t bucket = 0;
-    while (bucket < kConnectBuckets.size() && took_ns > kConnectBuckets[bucket]) ++bucket;
-    connect_buckets[bucket].add();
-    connect_ns.add(static_cast<std::uint64_t>(took_ns));
+    connect_time.add(kConnectBuckets, took_ns);
     connects.add();
   }
 };
@@ -83,6 +106,10 @@ struct ServerCounters {
 struct WorkerCounters {
   Counter accepted;  // by this worker's accept4; the session may live on another
   Counter active;    // gauge: connecting or relaying
+  Counter held;      // gauge: waiting for a server
+  Counter held_ever;
+  Counter hold_timeouts;
+  DurationCounter<kHoldBuckets.size()> hold_time;  // of those that got a server
   Counter bytes_client_to_backend;
   Counter bytes_backend_to_client;
   Counter accept_pauses;

@@ -14,6 +14,10 @@ SysError Engine::start(EngineOptions options) {
     stop(0, true);  // the next process may be luckier
     return error;
   }
+  // Who has waited longest is to be the first.
+  std::sort(survivors.begin(), survivors.end(), [](const Survivor& a, const Survivor& b) {
+    return a.kept.opened_ns < b.kept.opened_ns;
+  });
   for (Survivor& survivor : survivors) {
     const auto& target =
         *std::min_element(workers_.begin(), workers_.end(),
@@ -38,7 +42,8 @@ SysError Engine::start_workers(unsigned count) {
   // All of them exist before the first thread runs: each looks at its peers' load.
   for (unsigned i = 0; i < count; ++i) workers_.push_back(std::make_unique<Worker>());
   for (const std::unique_ptr<Worker>& worker : workers_) {
-    if (SysError error = worker->start(workers_, *this, settings_, store_.get())) return error;
+    if (SysError error = worker->start(workers_, *this, holding_, settings_, store_.get()))
+      return error;
   }
   return {};
 }

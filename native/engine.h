@@ -89,6 +89,7 @@ class Engine final : private FailureSink {
   // Outlives the workers: their pipes are kept in it.
   std::unique_ptr<SessionStore> store_;
   RecoveryReport recovery_;
+  Holding holding_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::vector<Listener> listeners_;
   SessionEvents last_session_events_;  // of the workers that were

@@ -30,6 +30,9 @@ Settings settings_of(const Napi::Object& options) {
   settings.connect_timeout_ns =
       static_cast<std::int64_t>(number(options, "connectTimeoutMs")) * kNsPerMs;
   settings.tcp_keepalive = options.Get("tcpKeepalive").As<Napi::Boolean>().Value();
+  settings.hold_timeout_ns = static_cast<std::int64_t>(number(options, "holdTimeoutMs")) * kNsPerMs;
+  settings.max_held = static_cast<std::uint32_t>(number(options, "maxHeld"));
+  settings.release_rate = static_cast<std::uint32_t>(number(options, "releaseRate"));
   settings.log_sessions = options.Get("logSessions").As<Napi::Boolean>().Value();
   return settings;
 }

@@ -24,6 +24,12 @@ struct Settings {
   std::int64_t farewell_timeout_ns = 30'000'000'000;
   // Tell of each session that comes and goes (session_log.h).
   bool log_sessions = false;
+  // How long a client without a server waits for one; 0: it is turned away at once.
+  std::int64_t hold_timeout_ns = 0;
+  // So many may wait, of all workers together.
+  std::uint32_t max_held = 1000;
+  // So many of them a second are let go, once there is a server.
+  std::uint32_t release_rate = 500;
 };
 
 struct NewClient {

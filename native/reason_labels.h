@@ -10,9 +10,10 @@
 
 namespace pg_gateway {
 
-inline constexpr std::array<const char*, 4> kRejectReasons = {"no_primary", "connect_failed",
-                                                              "startup", "resources"};
-inline constexpr std::array<const char*, 3> kCutReasons = {"demoted", "superseded", "shutdown"};
+inline constexpr std::array<const char*, 6> kRejectReasons = {
+    "no_primary", "connect_failed", "too_many_held", "gave_up", "startup", "resources"};
+inline constexpr std::array<const char*, 4> kCutReasons = {"demoted", "superseded", "lost",
+                                                           "shutdown"};
 inline constexpr std::array<const char*, 5> kEndReasons = {
     "client_closed", "backend_closed", "client_reset", "backend_reset", "resources"};
 inline constexpr std::array<const char*, 4> kConnectFailures = {"refused", "timeout", "unreachable",

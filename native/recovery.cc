@@ -24,6 +24,13 @@ namespace pg_gateway {
 
 namespace {
 
+// None of the client's bytes was read, and it was told nothing, not even the end. (A closed
+// client's FIN may count as a byte.)
+bool nothing_said(const TcpAccount& client) {
+  return client.known && !client.fin_sent && client.written == 0 &&
+         client.consumed <= (client.closed ? 1U : 0U);
+}
+
 int option(int fd, int name) {
   int value = -1;
   socklen_t length = sizeof value;
@@ -290,12 +297,15 @@ bool prove(Survivor& survivor) {
   }
   Survivor::Way& up = survivor.ways[static_cast<int>(Direction::kUp)];
   Survivor::Way& down = survivor.ways[static_cast<int>(Direction::kDown)];
-  if (!survivor.backend.valid() || backend.connecting || backend.never_opened) {
+  // It had another server, or a connect that took too long: given up before a byte was exchanged.
+  const bool given_up = backend.known && (backend.fin_sent || backend.closed) &&
+                        backend.consumed <= (backend.closed ? 1U : 0U) &&
+                        backend.written <= (backend.closed ? 1U : 0U) && nothing_said(client);
+  if (!survivor.backend.valid() || backend.connecting || backend.never_opened || given_up) {
     survivor.stage = backend.connecting ? Stage::kConnecting : Stage::kWaiting;
     if (!backend.connecting) survivor.backend.reset();
-    // Not a byte has been exchanged. (A closed client's FIN may count as one.)
-    return up.pipe == nullptr && down.pipe == nullptr &&
-           (!survivor.tcp || (client.consumed <= (client.closed ? 1U : 0U) && client.written == 0));
+    // Not a byte has been exchanged.
+    return up.pipe == nullptr && down.pipe == nullptr && (!survivor.tcp || nothing_said(client));
   }
   survivor.stage = Stage::kRelaying;
   up.ended = end_passed_on(client, backend);

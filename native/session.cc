@@ -20,7 +20,7 @@ bool allowed(SessionState from, SessionState to) {
     case S::kHeld:
       return to == S::kConnecting || to == S::kRejecting || to == S::kClosing;
     case S::kConnecting:
-      return to == S::kRelaying || to == S::kRejecting || to == S::kClosing;
+      return to == S::kRelaying || to == S::kHeld || to == S::kRejecting || to == S::kClosing;
     case S::kRelaying:
     case S::kRejecting:
       return to == S::kClosing;
@@ -55,6 +55,9 @@ void Session::begin(UniqueFd client_socket, bool tcp, const Kept& place) {
   backend_gone_ = false;
   end_reason = EndReason::kCount;
   reject_counted = false;
+  held_since_ns = 0;
+  hold_errno = 0;
+  client_left = false;
 }
 
 void Session::resume(Survivor::Way (&ways)[2]) {

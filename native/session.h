@@ -5,14 +5,15 @@
 //
 //   from        to          when
 //   kFree       kConnecting a client came and there is a route
-//   kFree       kRejecting  a client came and there is none
-//   kFree       kHeld       taken up from an earlier process, and no route is decided yet
+//   kFree       kHeld       a client came and must wait: for a route, or behind others
+//   kFree       kRejecting  it cannot even wait
 //   kFree       kRelaying   taken up from an earlier process
-//   kHeld       kConnecting there is a route
-//   kHeld       kRejecting  there is none
+//   kHeld       kConnecting there is a route, and it is its turn
+//   kHeld       kRejecting  it has waited long enough
 //   kHeld       kClosing    the client went away
 //   kConnecting kRelaying   the backend accepted
-//   kConnecting kRejecting  it did not, or its route was withdrawn on proof
+//   kConnecting kHeld       it did not, or its route was withdrawn on proof
+//   kConnecting kRejecting  likewise, and it cannot wait (any longer)
 //   kConnecting kClosing    the client went away
 //   kRelaying   kClosing    both directions ended, one failed, or it was cut
 //   kRejecting  kClosing    the client was answered and left, or its time is over
@@ -89,16 +90,22 @@ class Session {
   Kept kept;
   std::unique_ptr<Rejection> rejection;
   std::int64_t connect_started_ns = 0;
-  std::int64_t deadline_ns = 0;  // of connecting, rejecting, or taking a farewell; 0: none
-  std::uint32_t generation = 0;  // told apart in epoll data from the slot's earlier sessions
+  std::int64_t deadline_ns = 0;    // of waiting, connecting, rejecting, a farewell; 0: none
+  std::int64_t held_since_ns = 0;  // when it began to wait for a server; 0: it never had to
+  std::uint32_t generation = 0;    // told apart in epoll data from the slot's earlier sessions
   // Told apart in epoll data from the backend sockets this slot had before. Only grows.
   std::uint32_t attempt = 0;
   std::uint64_t farewell_mark = 0;  // delivered() when the deadline of a farewell was set
   std::uint32_t epoch = 0;
+  // HoldQueue's.
+  std::uint32_t before_in_hold = 0;
+  std::uint32_t behind_in_hold = 0;
+  int hold_errno = 0;  // of the connect that failed last; 0: none did
   std::uint16_t server = 0;
   std::uint16_t backend_family = 0;
   bool queued = false;  // in the worker's run queue
   bool reject_counted = false;
+  bool client_left = false;  // it has hung up, or will say nothing more, before it had a server
   RejectReason reject_reason = RejectReason::kNoPrimary;
   EndReason end_reason = EndReason::kCount;
 

@@ -34,6 +34,26 @@ Napi::Object by_reason(Napi::Env env, const Workers& workers,
   return out;
 }
 
+template <typename Pick>
+Napi::Object durations_object(Napi::Env env, const Workers& workers, std::size_t bounds,
+                              Pick pick) {
+  Napi::Array buckets = Napi::Array::New(env, bounds + 1);
+  for (std::uint32_t i = 0; i <= bounds; ++i) {
+    buckets.Set(i, Napi::BigInt::New(
+                       env, sum(workers, [&](const WorkerCounters& counters) -> const Counter& {
+                         return pick(counters).buckets[i];
+                       })));
+  }
+  Napi::Object out = Napi::Object::New(env);
+  out.Set("buckets", buckets);
+  out.Set("sum", static_cast<double>(sum(workers,
+                                         [&](const WorkerCounters& counters) -> const Counter& {
+                                           return pick(counters).total_ns;
+                                         })) /
+                     1e9);
+  return out;
+}
+
 Napi::Object server_object(Napi::Env env, const Workers& workers, std::size_t slot) {
   const auto total = [&](auto pick) {
     return sum(workers, [&](const WorkerCounters& counters) -> const Counter& {
@@ -41,19 +61,6 @@ Napi::Object server_object(Napi::Env env, const Workers& workers, std::size_t sl
     });
   };
   using Server = ServerCounters;
-  Napi::Array buckets = Napi::Array::New(env, kConnectBuckets.size() + 1);
-  for (std::uint32_t i = 0; i <= kConnectBuckets.size(); ++i) {
-    buckets.Set(i, Napi::BigInt::New(env, total([i](const Server& server) -> const Counter& {
-                                       return server.connect_buckets[i];
-                                     })));
-  }
-  Napi::Object seconds = Napi::Object::New(env);
-  seconds.Set("buckets", buckets);
-  seconds.Set("sum", static_cast<double>(total([](const Server& server) -> const Counter& {
-                       return server.connect_ns;
-                     })) /
-                         1e9);
-
   Napi::Object out = Napi::Object::New(env);
   out.Set("server", static_cast<double>(slot));
   out.Set("sessions", static_cast<double>(total(
@@ -66,7 +73,12 @@ Napi::Object server_object(Napi::Env env, const Workers& workers, std::size_t sl
               env, workers, kConnectFailures, [&](const WorkerCounters& counters) -> const auto& {
                 return counters.servers[slot].connect_failures;
               }));
-  out.Set("connectSeconds", seconds);
+  out.Set(
+      "connectSeconds",
+      durations_object(
+          env, workers, kConnectBuckets.size(), [&](const WorkerCounters& counters) -> const auto& {
+            return counters.servers[slot].connect_time;
+          }));
   return out;
 }
 
@@ -92,6 +104,13 @@ Napi::Object stats_object(Napi::Env env, const Engine& engine) {
   out.Set("accepted", big([](const Counters& c) -> const Counter& { return c.accepted; }));
   out.Set("active", static_cast<double>(sum(
                         workers, [](const Counters& c) -> const Counter& { return c.active; })));
+  out.Set("held", static_cast<double>(
+                      sum(workers, [](const Counters& c) -> const Counter& { return c.held; })));
+  out.Set("heldEver", big([](const Counters& c) -> const Counter& { return c.held_ever; }));
+  out.Set("holdTimeouts", big([](const Counters& c) -> const Counter& { return c.hold_timeouts; }));
+  out.Set("holdSeconds", durations_object(
+                             env, workers, kHoldBuckets.size(),
+                             [](const Counters& c) -> const auto& { return c.hold_time; }));
   out.Set("bytesClientToBackend",
           big([](const Counters& c) -> const Counter& { return c.bytes_client_to_backend; }));
   out.Set("bytesBackendToClient",

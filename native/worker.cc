@@ -30,8 +30,9 @@ constexpr std::int64_t kAcceptPauseNs = 100 * kNsPerMs;
 }  // namespace
 
 SysError Worker::start(const std::vector<std::unique_ptr<Worker>>& peers, FailureSink& failures,
-                       Settings settings, SessionStore* store) {
+                       Holding& holding, Settings settings, SessionStore* store) {
   peers_ = &peers;
+  holding_ = &holding;
   store_ = store;
   pipes_.set_keeper(store);
   failures_ = &failures;
@@ -123,6 +124,7 @@ int Worker::next_timeout_ms() {
   if (deadlines_.front(sessions_, at, slot) != nullptr) earliest = at;
   if (resume_accepting_ns_ != 0) earliest = std::min(earliest, resume_accepting_ns_);
   if (retry_starved_ns_ != 0) earliest = std::min(earliest, retry_starved_ns_);
+  earliest = std::min(earliest, next_release_ns());
   if (earliest == std::numeric_limits<std::int64_t>::max()) return -1;
   const std::int64_t wait_ns = earliest - monotonic_ns();
   return wait_ns <= 0 ? 0 : static_cast<int>((wait_ns + kNsPerMs - 1) / kNsPerMs);
@@ -188,6 +190,7 @@ void Worker::expire_deadlines() {
     deadline_passed(slot);
   }
   if (resume_accepting_ns_ != 0 && resume_accepting_ns_ <= now) resume_accepting();
+  if (next_release_ns() <= now) release_held();
   if (retry_starved_ns_ != 0 && retry_starved_ns_ <= now) {
     retry_starved_ns_ = 0;
     for (const SessionRef ref : std::exchange(starved_, {})) {
@@ -255,13 +258,14 @@ void Worker::accept_some(Listening& listening) {
       continue;
     }
     NewClient client{std::move(socket), listening.tcp, {}, 0, {}};
-    if (route_.has_value()) {
+    BackendFacts backend;
+    if (!must_wait()) {
       client.backend = std::move(spare_);
       client.backend_family = spare_family_;
-      if (store_ != nullptr) {
-        store_->admit(client.kept, client.socket.get(), client.tcp,
-                      {client.backend.get(), route_->epoch, route_->server});
-      }
+      backend = {client.backend.get(), route_->epoch, route_->server};
+    }
+    if (store_ != nullptr) {
+      store_->admit(client.kept, client.socket.get(), client.tcp, backend);
     }
     counters_.accepted.add();
     Worker* target = this;

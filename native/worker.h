@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "counters.h"
+#include "holding.h"
 #include "mailbox.h"
 #include "pipe_pool.h"
 #include "route.h"
@@ -57,7 +58,7 @@ class Worker {
 
   // `peers` are all the workers, this one among them; all outlive the threads.
   SysError start(const std::vector<std::unique_ptr<Worker>>& peers, FailureSink& failures,
-                 Settings settings, SessionStore* store = nullptr);
+                 Holding& holding, Settings settings, SessionStore* store = nullptr);
   // A session of an earlier process is this worker's from now on.
   void take_up(std::unique_ptr<Survivor> survivor);
   void post(Message message) { mailbox_.post(std::move(message)); }
@@ -103,15 +104,28 @@ class Worker {
 
   // worker_keep.cc: sessions beyond the life of one process
   void resume_session(Survivor survivor);
-  void leave_hold(std::uint32_t slot);
   void leave_store(Session& session);
   void keep_backend(Session& session);
+
+  // worker_hold.cc: clients that wait for a server
+  bool must_wait() const;
+  void hold(std::uint32_t slot, RejectReason reason, int error);
+  void leave_hold(std::uint32_t slot);
+  void turn_away(std::uint32_t slot, RejectReason reason);
+  void held_client_left(std::uint32_t slot, bool reset);
+  void hold_expired(std::uint32_t slot);
+  std::int64_t next_release_ns() const;
+  void release_held();
+  void rest(std::int64_t attempt_began_ns);
+  void drop_those_that_left();
+  void route_decided(bool another);
 
   // worker_sessions.cc: the life of a session
   void open_session(NewClient client);
   void refuse(std::uint32_t slot);
   void start_connect(std::uint32_t slot);
   void finish_connect(std::uint32_t slot);
+  void give_up_backend(Session& session);
   void connect_failed(std::uint32_t slot, int error);
   void start_rejection(std::uint32_t slot, RejectReason reason, int error);
   void advance_rejection(std::uint32_t slot);
@@ -136,6 +150,13 @@ class Worker {
   std::vector<Listening> listeners_;
   std::optional<Route> route_;
   bool decided_ = false;  // a route, or that there is none, has been told
+  HoldQueue held_;
+  Holding* holding_ = nullptr;
+  std::int64_t release_ns_ = 0;  // the place in the sequence of releases that was claimed; 0: none
+  std::int64_t rest_until_ns_ =
+      0;  // after a connect failed nobody is sent to the route; 0: no rest
+  std::int64_t rest_began_ns_ = 0;
+  std::int64_t rest_ns_ = 0;
   // The backend socket of the next client, so that nothing but parking comes between
   // accepting it and connecting.
   UniqueFd spare_;

@@ -20,9 +20,8 @@ void Worker::resume_session(Survivor survivor) {
   session_log_.came(slot, session);
   if (!watch(session.client.get(), slot, Side::kClient)) return refuse(slot);
   if (survivor.stage == Stage::kWaiting) {
-    session.transition(SessionState::kHeld);
-    if (decided_) leave_hold(slot);
-    return;
+    session.held_since_ns = session.kept.opened_ns;
+    return hold(slot, RejectReason::kNoPrimary, 0);
   }
   const bool watched = watch(session.backend.get(), slot, Side::kBackend);
   counters_.active.add();
@@ -37,14 +36,6 @@ void Worker::resume_session(Survivor survivor) {
   session.resume(survivor.ways);
   if (!watched) return end_session(slot, EndReason::kResources);
   relay(slot);
-}
-
-// From kHeld: it is decided where the client goes.
-void Worker::leave_hold(std::uint32_t slot) {
-  if (!route_.has_value()) return start_rejection(slot, RejectReason::kNoPrimary, 0);
-  sessions_[slot].transition(SessionState::kConnecting);
-  counters_.active.add();
-  start_connect(slot);
 }
 
 void Worker::leave_store(Session& session) {

@@ -17,12 +17,16 @@ namespace pg_gateway {
 namespace {
 
 constexpr std::int64_t kNsPerSecond = 1'000'000'000;
+constexpr std::int64_t kNsPerMs = 1'000'000;
 // A client that is to be told of an error must send its startup message within this.
 constexpr std::int64_t kStartupTimeoutNs = 10 * kNsPerSecond;
 // How long a client that was told may take to hang up.
 constexpr std::int64_t kLingerTimeoutNs = 2 * kNsPerSecond;
 // How soon a session that found no pipe tries again.
 constexpr std::int64_t kStarvedRetryNs = kNsPerSecond / 20;
+
+// Events of a client that will say nothing more.
+constexpr std::uint32_t kGone = EPOLLRDHUP | EPOLLHUP | EPOLLERR;
 
 ConnectFailure classify(int error) {
   switch (error) {
@@ -42,14 +46,19 @@ ConnectFailure classify(int error) {
 }
 
 // SQLSTATEs: PostgreSQL manual, "Error Codes": cannot_connect_now, too_many_connections.
-std::string answer_for(RejectReason reason, int error) {
+std::string answer_for(RejectReason reason, int error, std::int64_t waited_ns) {
   if (reason == RejectReason::kResources) {
     return fatal_error_response("53300", "the gateway is out of resources for another connection",
                                 describe_errno(error) + ".");
   }
+  if (reason == RejectReason::kTooManyHeld) {
+    return fatal_error_response("53300", "too many clients wait for a PostgreSQL primary", {});
+  }
   std::string detail;
+  if (waited_ns > 0) detail = "Waited " + std::to_string(waited_ns / kNsPerMs) + " ms for one.";
   if (error != 0) {
-    detail = "Connecting to the primary failed: " + describe_errno(error) + ".";
+    if (!detail.empty()) detail += ' ';
+    detail += "Connecting to the primary failed: " + describe_errno(error) + ".";
   }
   return fatal_error_response("57P03", "no PostgreSQL primary is available", detail);
 }
@@ -75,13 +84,10 @@ void Worker::open_session(NewClient client) {
   session.backend_family = static_cast<std::uint16_t>(client.backend_family);
   session_log_.came(slot, session);
   if (!watch(session.client.get(), slot, Side::kClient)) return refuse(slot);
-  if (route_.has_value()) {
-    session.transition(SessionState::kConnecting);
-    counters_.active.add();
-    start_connect(slot);
-  } else {
-    start_rejection(slot, RejectReason::kNoPrimary, 0);
-  }
+  if (must_wait()) return hold(slot, RejectReason::kNoPrimary, 0);
+  session.transition(SessionState::kConnecting);
+  counters_.active.add();
+  start_connect(slot);
 }
 
 // The client cannot even be listened to; the session is in kFree.
@@ -131,10 +137,22 @@ void Worker::finish_connect(std::uint32_t slot) {
   if (error != 0) return connect_failed(slot, error);
   session.transition(SessionState::kRelaying);
   session.deadline_ns = 0;
+  const std::int64_t now = monotonic_ns();
+  rest_until_ns_ = rest_ns_ = 0;
+  if (session.held_since_ns != 0)
+    counters_.hold_time.add(kHoldBuckets, now - session.held_since_ns);
   ServerCounters& server = counters_.servers[session.server];
-  server.connected(monotonic_ns() - session.connect_started_ns);
+  server.connected(now - session.connect_started_ns);
   server.sessions.add();
   session_log_.opened(slot, session);
+}
+
+// Whatever is said on it from now on: it is not this session's any more.
+void Worker::give_up_backend(Session& session) {
+  if (!session.backend.valid()) return;
+  ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, session.backend.get(), nullptr);
+  session.release_backend();
+  ++session.attempt;
 }
 
 void Worker::connect_failed(std::uint32_t slot, int error) {
@@ -143,23 +161,24 @@ void Worker::connect_failed(std::uint32_t slot, int error) {
   if (out_of_resources(error)) return start_rejection(slot, RejectReason::kResources, error);
   counters_.servers[session.server].connect_failures[classify(error)].add();
   report(session, error);
-  start_rejection(slot, RejectReason::kConnectFailed, error);
+  rest(session.connect_started_ns);
+  hold(slot, RejectReason::kConnectFailed, error);
 }
 
-// From kFree or kConnecting: the client is told that it cannot be served.
+// From kFree, kHeld or kConnecting: the client is told that it cannot be served.
 // `error`: the errno that prevented the connection, if there was one.
 void Worker::start_rejection(std::uint32_t slot, RejectReason reason, int error) {
   Session& session = sessions_[slot];
   leave_store(session);
-  if (session.backend.valid()) {
-    ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, session.backend.get(), nullptr);
-    session.release_backend();
-  }
+  give_up_backend(session);
   if (session.state() == SessionState::kConnecting) counters_.active.sub();
+  if (session.state() == SessionState::kHeld) leave_hold(slot);
   session.transition(SessionState::kRejecting);
   session.reject_reason = reason;
-  session.rejection = std::make_unique<Rejection>(answer_for(reason, error));
-  set_deadline(slot, monotonic_ns() + kStartupTimeoutNs);
+  const std::int64_t now = monotonic_ns();
+  const std::int64_t waited_ns = session.held_since_ns == 0 ? 0 : now - session.held_since_ns;
+  session.rejection = std::make_unique<Rejection>(answer_for(reason, error, waited_ns));
+  set_deadline(slot, now + kStartupTimeoutNs);
   // What the client has sent so far was an edge of the past.
   advance_rejection(slot);
 }
@@ -198,10 +217,11 @@ void Worker::session_event(std::uint32_t slot, Side side, std::uint32_t events) 
   switch (session.state()) {
     case SessionState::kHeld:
       session.note_events(side, events);
-      if ((events & EPOLLERR) != 0) end_session(slot, EndReason::kClientReset);
+      if ((events & kGone) != 0) held_client_left(slot, (events & EPOLLERR) != 0);
       break;
     case SessionState::kConnecting:
       if (side == Side::kClient) {
+        if ((events & kGone) != 0) session.client_left = true;
         // A hang-up without an error is an AF_UNIX client's that has said all it had to say (a
         // CancelRequest): that is delivered.
         session.note_events(side, events);
@@ -278,8 +298,10 @@ void Worker::deadline_passed(std::uint32_t slot) {
         end_session(slot, session.end_reason);
       }
       break;
-    case SessionState::kFree:
     case SessionState::kHeld:
+      hold_expired(slot);
+      break;
+    case SessionState::kFree:
     case SessionState::kClosing:
       break;
   }
@@ -300,6 +322,8 @@ void Worker::cut(std::uint32_t slot, CutReason reason) {
       close_session(slot);
       break;
     case SessionState::kHeld:
+      turn_away(slot, session.reject_reason);
+      break;
     case SessionState::kRejecting:
       close_session(slot);
       break;
@@ -324,6 +348,7 @@ void Worker::close_session(std::uint32_t slot) {
     counters_.active.sub();
   }
   if (session.state() == SessionState::kRejecting) count_rejection(slot);
+  if (session.state() == SessionState::kHeld) leave_hold(slot);
   session.deadline_ns = 0;
   session.transition(SessionState::kClosing);
   closing_.push_back(slot);
@@ -346,31 +371,26 @@ void Worker::reap() {
 }
 
 void Worker::apply(const RouteUpdate& update) {
+  const bool another =
+      !route_.has_value() || !update.route.has_value() || route_->epoch != update.route->epoch;
   route_ = update.route;
-  decided_ = true;
   prepare_spare();
   for (std::uint32_t slot = 0; slot < sessions_.slots(); ++slot) {
     Session& session = sessions_[slot];
-    if (session.state() == SessionState::kHeld) {
-      leave_hold(slot);
-      continue;
-    }
     if (session.epoch >= update.cut_below_epoch) continue;
     if (session.state() == SessionState::kRelaying) {
       cut(slot, update.cut_reason);
     } else if (session.state() == SessionState::kConnecting) {
       // Not a byte has been exchanged: it may as well go to the new primary.
       if (!route_.has_value()) {
-        start_rejection(slot, RejectReason::kNoPrimary, 0);
+        hold(slot, RejectReason::kNoPrimary, 0);
         continue;
       }
-      if (session.backend.valid()) {
-        ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, session.backend.get(), nullptr);
-        session.release_backend();
-      }
+      give_up_backend(session);
       start_connect(slot);
     }
   }
+  route_decided(another);
 }
 
 }  // namespace pg_gateway

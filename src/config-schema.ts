@@ -19,8 +19,8 @@ import {
   threadCount,
 } from './config-kinds.js';
 import type { Kind } from './config-kinds.js';
-import { SSL_MODES } from './config-types.js';
-import type { SslMode } from './config-types.js';
+import { CUT_POLICIES, SSL_MODES } from './config-types.js';
+import type { CutPolicy, SslMode } from './config-types.js';
 import { LOG_LEVELS } from './log.js';
 import type { LogLevel } from './log.js';
 
@@ -36,6 +36,7 @@ export interface RawSettings {
   state_directory: string | null;
   listen: { host: string; port: number };
   sessions: { workers: number | 'auto'; tcp_keepalive: boolean; drain_timeout_ms: number };
+  failover: { hold_timeout_ms: number; max_held: number; release_rate: number; cut_policy: CutPolicy };
   probe: {
     user: string | null;
     password: string | null;
@@ -87,6 +88,7 @@ type Leaf = string[] | string | number | boolean | null;
 export type Layout<T> = { readonly [K in keyof T]: T[K] extends Leaf ? Setting<T[K]> : Layout<T[K]> };
 
 const MAX_TIMEOUT_MS = 600_000;
+const MAX_CLIENTS = 1_000_000;
 const MIN_CHECK_EVERY_SECONDS = 0.05;
 const MAX_CHECK_EVERY_SECONDS = 3600;
 
@@ -156,6 +158,24 @@ export const SCHEMA: Layout<RawSettings> = {
     drain_timeout_ms: setting(0, integer(0, MAX_TIMEOUT_MS, 'milliseconds'), {
       env: 'DRAIN_TIMEOUT_MS',
       doc: 'How long a stop waits for sessions to end by themselves, accepting no more; 0 does not wait.',
+    }),
+  },
+  failover: {
+    hold_timeout_ms: setting(15_000, integer(0, MAX_TIMEOUT_MS, 'milliseconds'), {
+      env: 'HOLD_TIMEOUT_MS',
+      doc: 'How long a client waits while there is no primary, 0 to 600000 milliseconds; 0 turns it away at once.',
+    }),
+    max_held: setting(1000, integer(0, MAX_CLIENTS, 'clients'), {
+      env: 'MAX_HELD',
+      doc: 'How many clients may wait for a primary, 0 to 1000000; more are told 53300.',
+    }),
+    release_rate: setting(500, integer(1, MAX_CLIENTS, 'clients a second'), {
+      env: 'RELEASE_RATE',
+      doc: 'How many waiting clients a second are sent to a new primary, 1 to 1000000.',
+    }),
+    cut_policy: setting<CutPolicy>('proof', oneOf(CUT_POLICIES), {
+      env: 'CUT_POLICY',
+      doc: 'When sessions are cut: on proof that their server is not the primary, or (eager) when there is no primary.',
     }),
   },
   probe: {

@@ -46,6 +46,22 @@ export interface ProbeConfig {
   readonly tls: ProbeTls;
 }
 
+/** When sessions are cut: on proof that their server is not the primary, or as soon as there is no proven primary. */
+export const CUT_POLICIES = ['proof', 'eager'] as const;
+
+export type CutPolicy = (typeof CUT_POLICIES)[number];
+
+/** What becomes of clients while there is no primary. All of it may change while the gateway runs. */
+export interface FailoverConfig {
+  /** How long a client without a server waits for one. 0..600000 */
+  readonly holdTimeoutMs: number;
+  /** How many clients may wait. 0..1000000 */
+  readonly maxHeld: number;
+  /** How many of them a second are let go when there is a server. 1..1000000 */
+  readonly releaseRate: number;
+  readonly cutPolicy: CutPolicy;
+}
+
 export interface HostPort {
   readonly host: string;
   /** 0..65535; 0 = any free port. */
@@ -67,6 +83,7 @@ export interface Config {
   readonly tcpKeepalive: boolean;
   /** How long a stop waits for sessions to end by themselves. 0..600000 */
   readonly drainTimeoutMs: number;
+  readonly failover: FailoverConfig;
   readonly logLevel: LogLevel;
   /** The files read, in order. */
   readonly sources: readonly string[];

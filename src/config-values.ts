@@ -8,7 +8,7 @@ import type { Config, EffectiveSetting, SettingValue } from './config-types.js';
 
 /** Every setting's value, in the units of the files. Secrets are in it, unmasked. */
 export function settingValues(config: Config): ReadonlyMap<string, SettingValue | undefined> {
-  const { listen, metrics, probe } = config;
+  const { listen, metrics, failover, probe } = config;
   return new Map<string, SettingValue | undefined>([
     ['candidates', config.candidates.map(({ name }) => name)],
     ['state_directory', config.stateDirectory],
@@ -17,6 +17,10 @@ export function settingValues(config: Config): ReadonlyMap<string, SettingValue 
     ['sessions.workers', config.workers],
     ['sessions.tcp_keepalive', config.tcpKeepalive],
     ['sessions.drain_timeout_ms', config.drainTimeoutMs],
+    ['failover.hold_timeout_ms', failover.holdTimeoutMs],
+    ['failover.max_held', failover.maxHeld],
+    ['failover.release_rate', failover.releaseRate],
+    ['failover.cut_policy', failover.cutPolicy],
     ['probe.user', probe.user],
     ['probe.password', probe.password],
     ['probe.passfile', probe.passfile],

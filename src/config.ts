@@ -263,6 +263,12 @@ function assemble(raw: RawSettings, login: Login, sources: readonly string[]): C
     workers,
     tcpKeepalive: raw.sessions.tcp_keepalive,
     drainTimeoutMs: raw.sessions.drain_timeout_ms,
+    failover: {
+      holdTimeoutMs: raw.failover.hold_timeout_ms,
+      maxHeld: raw.failover.max_held,
+      releaseRate: raw.failover.release_rate,
+      cutPolicy: raw.failover.cut_policy,
+    },
     logLevel: raw.log.level,
     sources,
   };

@@ -8,7 +8,9 @@ import { bindHost } from './bind-host.js';
 import { ClusterMemory } from './cluster-memory.js';
 import { ConfigError, diffConfig } from './config.js';
 import type { Config, LoadedConfig } from './config.js';
+import { cutFor } from './cut-policy.js';
 import type { BackendFailure, DataPlane } from './dataplane.js';
+import type { DataPlaneStats } from './dataplane-stats.js';
 import { sessionsThatFit } from './descriptor-limit.js';
 import type { Verdict } from './election.js';
 import { Failovers } from './failovers.js';
@@ -47,8 +49,6 @@ export interface DaemonOptions {
 }
 
 const STATUS_EVERY_MS = 2000;
-/** How long a primary that an earlier process proved is waited for after a restart, while it is merely in doubt. */
-const PATIENCE_MS = 15_000;
 const FAILURE_LOG_EVERY_MS = 5000;
 /** How often a drain looks whether all sessions have ended. */
 const DRAIN_LOOK_MS = 50;
@@ -100,8 +100,8 @@ export class Daemon {
   #warnings: readonly string[] = [];
   #verdict: Verdict | undefined;
   #epoch = 0;
-  #accepting = false;
-  #cancelPatience: (() => void) | undefined;
+  /** Of the last primary that this process has proven. */
+  #provenEpoch = 0;
   #cancelStatus: (() => void) | undefined;
   #stopped: Promise<boolean> | undefined;
 
@@ -174,13 +174,8 @@ export class Daemon {
     this.#monitor.start();
     await this.#monitor.firstRound;
     if (this.#stopped !== undefined) return;
-    if (this.#verdict?.reason === 'primary-in-doubt') {
-      this.#cancelPatience = systemTimers.after(PATIENCE_MS, () => {
-        this.#accept();
-      });
-    } else {
-      this.#accept();
-    }
+    // Until now clients were in the queues of the listening sockets.
+    this.#dataPlane.startAccepting();
     this.#tick();
     this.#options.notifier.ready();
     this.#logger.notice('ready', {
@@ -217,7 +212,6 @@ export class Daemon {
   async #stop(): Promise<boolean> {
     this.#options.notifier.stopping();
     this.#cancelStatus?.();
-    this.#cancelPatience?.();
     await this.#drain();
     this.#watchdog.close();
     const { active } = this.#dataPlane.stats();
@@ -241,10 +235,10 @@ export class Daemon {
     const deadline = systemTimers.now() + drainTimeoutMs;
     this.#dataPlane.stopAccepting();
     this.#logger.notice('waiting for sessions to end', {
-      sessions: this.#dataPlane.stats().active,
+      sessions: clientsOf(this.#dataPlane.stats()),
       at_most_ms: drainTimeoutMs,
     });
-    while (this.#dataPlane.stats().active > 0) {
+    while (clientsOf(this.#dataPlane.stats()) > 0) {
       const leftMs = deadline - systemTimers.now();
       if (leftMs <= 0) return;
       await new Promise<void>((resolve) => systemTimers.after(Math.min(leftMs, DRAIN_LOOK_MS), resolve));
@@ -300,10 +294,9 @@ export class Daemon {
   #decided(verdict: Verdict, doubt: Doubt): void {
     const previous = this.#verdict;
     this.#verdict = verdict;
-    if (verdict.kind === 'primary') this.#epoch = verdict.epoch;
+    if (verdict.kind === 'primary') this.#epoch = this.#provenEpoch = verdict.epoch;
     const outcome = this.#failovers.decided(verdict, doubt);
-    if (this.#accepting || verdict.reason !== 'primary-in-doubt') this.#route(verdict);
-    if (this.#cancelPatience !== undefined && verdict.reason !== 'primary-in-doubt') this.#accept();
+    this.#route(verdict);
     this.#metrics.verdict(verdict, outcome);
     logVerdict(this.#logger, {
       verdict,
@@ -317,26 +310,13 @@ export class Daemon {
   }
 
   #route(verdict: Verdict): void {
-    const cut = verdict.cut ?? undefined;
+    const cut = cutFor(verdict, this.#config.failover.cutPolicy, this.#provenEpoch);
     if (verdict.kind === 'none') {
       this.#dataPlane.setRoute(null, cut);
       return;
     }
     const { candidate, address } = verdict.primary;
     this.#dataPlane.setRoute({ epoch: verdict.epoch, server: this.#slots.of(candidate.name), ...address }, cut);
-  }
-
-  /**
-   * From now on clients are served, or told that there is no primary. After a restart they stay in the queues of the
-   * listening sockets while the primary is merely in doubt: only in doubt because nobody was there to ask it.
-   */
-  #accept(): void {
-    this.#cancelPatience?.();
-    this.#cancelPatience = undefined;
-    if (this.#accepting || this.#stopped !== undefined) return;
-    this.#accepting = true;
-    if (this.#verdict !== undefined) this.#route(this.#verdict);
-    this.#dataPlane.startAccepting();
   }
 
   #backendFailed(failure: BackendFailure): void {
@@ -385,4 +365,9 @@ export class Daemon {
       this.#tick();
     });
   }
+}
+
+/** Whom a drain waits for. */
+function clientsOf({ active, held }: DataPlaneStats): number {
+  return active + held;
 }

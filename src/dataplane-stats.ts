@@ -10,6 +10,8 @@
 export const REJECT_REASONS = [
   'no_primary', // no server is proven primary
   'connect_failed', // the proven primary could not be connected to
+  'too_many_held', // MAX_HELD clients waited for a primary already
+  'gave_up', // it hung up while it waited for one
   'startup', // the startup message was malformed, too long, or did not come in time
   'resources', // no descriptor, pipe or memory left for it
 ] as const;
@@ -19,6 +21,7 @@ export type RejectReason = (typeof REJECT_REASONS)[number];
 export const CUT_REASONS = [
   'demoted', // the session's server is proven to be no longer primary
   'superseded', // another server is proven primary
+  'lost', // no server is proven primary any more, and CUT_POLICY is eager
   'shutdown', // the gateway stops
 ] as const;
 export type CutReason = (typeof CUT_REASONS)[number];
@@ -47,11 +50,14 @@ export const CONNECT_BUCKETS_SECONDS = [
   0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5,
 ] as const;
 
+/** Likewise of how long clients waited for a server. */
+export const HOLD_BUCKETS_SECONDS = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 30] as const;
+
 /** Durations counted by the data plane. */
 export interface DurationCounts {
   /**
    * One count per bucket, NOT cumulative: [i] holds the durations in (bound i-1, bound i].
-   * Length is CONNECT_BUCKETS_SECONDS.length + 1; the last one is +Inf.
+   * One more than there are bounds; the last one is +Inf.
    */
   readonly buckets: readonly bigint[];
   /** Sum of all durations, seconds. */
@@ -95,8 +101,16 @@ export interface KeptStats {
 export interface DataPlaneStats {
   /** Client connections accepted. */
   readonly accepted: bigint;
-  /** Client connections held now. */
+  /** Clients that have a server, or are being connected to one, now. */
   readonly active: number;
+  /** Clients that wait for a server now. */
+  readonly held: number;
+  /** Clients that ever had to wait. */
+  readonly heldEver: bigint;
+  /** Those of them that waited for HOLD_TIMEOUT_MS in vain. */
+  readonly holdTimeouts: bigint;
+  /** How long those waited that got a server. */
+  readonly holdSeconds: DurationCounts;
   readonly bytesClientToBackend: bigint;
   readonly bytesBackendToClient: bigint;
   readonly rejected: Readonly<Record<RejectReason, bigint>>;

@@ -44,6 +44,12 @@ export interface DataPlaneSettings {
   readonly connectTimeoutMs: number;
   /** SO_KEEPALIVE on both sockets of a session. */
   readonly tcpKeepalive: boolean;
+  /** How long a client that cannot be given a server waits for one, 0..600000; 0: not at all. */
+  readonly holdTimeoutMs: number;
+  /** How many clients may wait, 0..1000000. */
+  readonly maxHeld: number;
+  /** How many of them a second are let go when there is a server, 1..1000000. */
+  readonly releaseRate: number;
   /** Record each session that comes and goes, for takeSessionEvents(). */
   readonly logSessions: boolean;
 }
@@ -87,10 +93,11 @@ const MAX_WORKERS = 64;
 /** Of `Route.epoch`. */
 export const MAX_EPOCH = 2 ** 32 - 1;
 const MAX_TIMEOUT_MS = 600_000;
+const MAX_CLIENTS = 1_000_000;
 const NO_EVENTS: SessionEvents = { events: [], lost: 0 };
 
 /** The order of `enum class CutReason` in native/counters.h. */
-const CUT_REASON_NUMBERS: Readonly<Record<Cut['reason'], number>> = { demoted: 0, superseded: 1 };
+const CUT_REASON_NUMBERS: Readonly<Record<Cut['reason'], number>> = { demoted: 0, superseded: 1, lost: 2 };
 
 interface NativeEngine {
   adopt(fd: number): void;
@@ -188,7 +195,7 @@ export class DataPlane {
     this.#engine.stopAccepting();
   }
 
-  /** Sends new clients there, or (null) tells them that there is no primary; and cuts what must not go on. */
+  /** Sends new clients there, or (null) lets them wait for a primary; and cuts what must not go on. */
   setRoute(route: Route | null, cut?: Cut): void {
     if (route !== null) {
       requireInteger('epoch', route.epoch, 1, MAX_EPOCH);
@@ -265,12 +272,16 @@ function loadAddon(): NativeModule {
 }
 
 /** The settings alone, whatever else the object has. */
-function settingsOf({ connectTimeoutMs, tcpKeepalive, logSessions }: DataPlaneSettings): DataPlaneSettings {
-  return { connectTimeoutMs, tcpKeepalive, logSessions };
+function settingsOf(settings: DataPlaneSettings): DataPlaneSettings {
+  const { connectTimeoutMs, tcpKeepalive, holdTimeoutMs, maxHeld, releaseRate, logSessions } = settings;
+  return { connectTimeoutMs, tcpKeepalive, holdTimeoutMs, maxHeld, releaseRate, logSessions };
 }
 
 function checkSettings(settings: DataPlaneSettings): void {
   requireInteger('connectTimeoutMs', settings.connectTimeoutMs, 1, MAX_TIMEOUT_MS);
+  requireInteger('holdTimeoutMs', settings.holdTimeoutMs, 0, MAX_TIMEOUT_MS);
+  requireInteger('maxHeld', settings.maxHeld, 0, MAX_CLIENTS);
+  requireInteger('releaseRate', settings.releaseRate, 1, MAX_CLIENTS);
 }
 
 function requireInteger(name: string, value: number, min: number, max: number): void {

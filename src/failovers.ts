@@ -84,5 +84,5 @@ function isAnother(last: ProvenPrimary, next: ProvenPrimary): boolean {
 
 /** Those that a stop has ended are not meant. */
 function cutIn({ cut }: DataPlaneStats): number {
-  return Number(cut.demoted + cut.superseded);
+  return Number(cut.demoted + cut.superseded + cut.lost);
 }

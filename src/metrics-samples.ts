@@ -2,7 +2,12 @@
 // What the metrics are made from, without prom-client: roles, differences of
 // snapshots, and histograms that were counted elsewhere. Pure.
 
-import { CONNECT_BUCKETS_SECONDS, type ConnectFailureReason, type ServerStats } from './dataplane-stats.js';
+import {
+  CONNECT_BUCKETS_SECONDS,
+  type ConnectFailureReason,
+  type DurationCounts,
+  type ServerStats,
+} from './dataplane-stats.js';
 import type { Observation, ProbeFailureReason } from './probe/observation.js';
 
 /** Label values of pg_gateway_server_role; keep them stable. */
@@ -95,12 +100,13 @@ export interface Sample {
 export function histogramSamples(
   name: string,
   labels: Readonly<Record<string, string>>,
-  counts: Pick<ConnectCounts, 'buckets' | 'sum'>,
+  bounds: readonly number[],
+  counts: DurationCounts,
 ): Sample[] {
   let cumulative = 0n;
   const samples = counts.buckets.map((count, index) => {
     cumulative += count;
-    const bound = CONNECT_BUCKETS_SECONDS[index];
+    const bound = bounds[index];
     const le = bound === undefined ? '+Inf' : bound.toString();
     return { metricName: `${name}_bucket`, labels: { ...labels, le }, value: Number(cumulative) };
   });

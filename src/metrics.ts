@@ -17,8 +17,10 @@ import {
   CONNECT_FAILURE_REASONS,
   CUT_REASONS,
   END_REASONS,
+  HOLD_BUCKETS_SECONDS,
   REJECT_REASONS,
   type DataPlaneStats,
+  type DurationCounts,
   type ServerStats,
 } from './dataplane-stats.js';
 import {
@@ -95,6 +97,7 @@ export class Metrics {
   /** Who has a slot, and what the slot had counted for others before. */
   readonly #slots = new Map<number, { readonly name: string; readonly since: ServerStats | undefined }>();
   #servers: readonly Server[] = [];
+  #holdSeconds: DurationCounts = { buckets: HOLD_BUCKETS_SECONDS.map(() => 0n), sum: 0 };
   /** When the running outage began; undefined while there is a primary. */
   #withoutPrimarySince: number | undefined;
   #withoutPrimaryMs = 0;
@@ -202,6 +205,10 @@ export class Metrics {
     const hasPrimary = this.#withoutPrimarySince === undefined;
     metrics.connectionsActive.set(stats.active);
     setCounter(metrics.connections, stats.accepted);
+    metrics.clientsHeld.set(stats.held);
+    setCounter(metrics.clientsHeldEver, stats.heldEver);
+    setCounter(metrics.holdTimeouts, stats.holdTimeouts);
+    this.#holdSeconds = stats.holdSeconds;
     setCounter(metrics.bytesClientToBackend, stats.bytesClientToBackend);
     setCounter(metrics.bytesBackendToClient, stats.bytesBackendToClient);
     setCounter(metrics.acceptPauses, stats.acceptPauses);
@@ -263,13 +270,19 @@ export class Metrics {
 
   #declareComputed(): void {
     const connect = 'pg_gateway_backend_connect_duration_seconds';
+    const hold = 'pg_gateway_client_hold_duration_seconds';
     const computed = [
       // The original's name for what is a gauge. Prometheus's naming rules keep _total for counters, so it has no type.
       new ComputedMetric('pg_gateway_servers_total', 'Configured candidates.', 'untyped', () => [
         { labels: {}, value: this.#servers.length },
       ]),
       new ComputedMetric(connect, 'How long connecting to a server took, for clients.', 'histogram', () =>
-        this.#servers.flatMap((view) => histogramSamples(connect, { server: view.name }, view.connect)),
+        this.#servers.flatMap((view) =>
+          histogramSamples(connect, { server: view.name }, CONNECT_BUCKETS_SECONDS, view.connect),
+        ),
+      ),
+      new ComputedMetric(hold, 'How long clients waited that got a server then.', 'histogram', () =>
+        histogramSamples(hold, {}, HOLD_BUCKETS_SECONDS, this.#holdSeconds),
       ),
     ];
     for (const metric of computed) {
@@ -293,8 +306,11 @@ function declareMetrics(registry: Registry) {
     new Counter({ name: `pg_gateway_${name}`, help, labelNames, registers });
   return {
     buildInfo: gauge('build_info', 'What is running; always 1.', 'version', 'node'),
-    connectionsActive: gauge('connections_active', 'Client connections held now.'),
+    connectionsActive: gauge('connections_active', 'Clients that have a server, or are being connected to one, now.'),
     connections: counter('connections_total', 'Client connections accepted.'),
+    clientsHeld: gauge('clients_held', 'Clients that wait for a primary now.'),
+    clientsHeldEver: counter('clients_held_total', 'Clients that had to wait for a primary.'),
+    holdTimeouts: counter('client_hold_timeouts_total', 'Clients that waited for a primary in vain.'),
     bytesClientToBackend: counter('bytes_client_to_backend_total', 'Bytes moved from clients to servers.'),
     bytesBackendToClient: counter('bytes_backend_to_client_total', 'Bytes moved from servers to clients.'),
     rejected: counter('clients_rejected_total', 'Clients not served, by reason.', 'reason'),

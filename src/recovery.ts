@@ -11,8 +11,10 @@ import { decodeNote, RestartNoteKeeper } from './restart-note.js';
 import type { InheritedSockets } from './systemd.js';
 
 /** What of the configuration the data plane is told, at the start and with each reload. */
-export function dataPlaneSettings({ probe, tcpKeepalive, logLevel }: Config): DataPlaneSettings {
-  return { connectTimeoutMs: probe.connectTimeoutMs, tcpKeepalive, logSessions: logLevel === 'debug' };
+export function dataPlaneSettings({ probe, tcpKeepalive, failover, logLevel }: Config): DataPlaneSettings {
+  const { holdTimeoutMs, maxHeld, releaseRate } = failover;
+  const { connectTimeoutMs } = probe;
+  return { connectTimeoutMs, tcpKeepalive, holdTimeoutMs, maxHeld, releaseRate, logSessions: logLevel === 'debug' };
 }
 
 /**

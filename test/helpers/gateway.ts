@@ -37,6 +37,8 @@ const DEFAULTS: Readonly<Record<string, string>> = {
   METRICS_PORT: '0',
   PGUSER: SUPERUSER,
   CHECK_EVERY: '0.2',
+  // What a client is told is told at once; what waiting is like, tests of it say.
+  HOLD_TIMEOUT_MS: '0',
 };
 
 const CONFIG_FILE = 'pg-gateway.toml';

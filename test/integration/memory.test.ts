@@ -55,7 +55,11 @@ async function withWorld(use: (world: World) => Promise<void>): Promise<void> {
       clusterFile: join(stateDirectory, 'cluster.json'),
       start: async ({ extra = [], waitForReady = true } = {}) => {
         const candidates = [...cluster.servers, ...extra].map(({ candidate }) => candidate);
-        const gateway = await Gateway.start({ candidates, env: { STATE_DIRECTORY: stateDirectory }, waitForReady });
+        const gateway = await Gateway.start({
+          candidates,
+          env: { STATE_DIRECTORY: stateDirectory, HOLD_TIMEOUT_MS: '0' },
+          waitForReady,
+        });
         gateways.push(gateway);
         return gateway;
       },

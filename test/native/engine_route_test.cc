@@ -46,6 +46,7 @@ SocketAddress refusing_address() {
 
 TEST_CASE("no route: the client is told 57P03, politely") {
   Gateway gateway(2);
+  gateway.no_route();
   for (int i = 0; i < 8; ++i) {
     UniqueFd client = gateway.connect();
     const Received received = ask(client);
@@ -64,6 +65,7 @@ TEST_CASE("no route: the client is told 57P03, politely") {
 
 TEST_CASE("a client that was told and does not hang up is closed before long") {
   Gateway gateway;
+  gateway.no_route();
   const UniqueFd client = gateway.connect();
   CHECK(test::send_all(client.get(), test::kStartupMessage));
   CHECK(test::receive_to_end(client.get()).end == StreamEnd::kFin);

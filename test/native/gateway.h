@@ -33,8 +33,9 @@ class Gateway {
     if (port.ok()) address_ = parse_address(host, port.value()).take();
   }
   // Keeps its sessions on the shelf, and begins with those that are there.
-  explicit Gateway(Shelf& shelf, unsigned workers = 1) : engine_(&Gateway::on_failure, this) {
-    started_ = !engine_.start({workers, {}, true, shelf.store(), shelf.copies()});
+  explicit Gateway(Shelf& shelf, unsigned workers = 1, Settings settings = {})
+      : engine_(&Gateway::on_failure, this) {
+    started_ = !engine_.start({workers, settings, true, shelf.store(), shelf.copies()});
     Result<std::uint16_t> port = engine_.bind("127.0.0.1", 0);
     if (port.ok()) address_ = parse_address("127.0.0.1", port.value()).take();
   }

@@ -176,6 +176,7 @@ TEST_CASE("nothing is recorded unless asked for, from the next session on") {
 TEST_CASE("a client that is turned away is told with the reason it was counted under") {
   Gateway gateway(1, logging());
   REQUIRE(gateway.started());
+  gateway.no_route();
   UniqueFd asks = gateway.connect();
   CHECK(test::send_all(asks.get(), test::kStartupMessage));
   SessionEvents all = wait_for_events(gateway, 1);

@@ -84,7 +84,8 @@ TEST_CASE("the table of states, and nothing else") {
       case State::kHeld:
         return to == State::kConnecting || to == State::kRejecting || to == State::kClosing;
       case State::kConnecting:
-        return to == State::kRelaying || to == State::kRejecting || to == State::kClosing;
+        return to == State::kRelaying || to == State::kHeld || to == State::kRejecting ||
+               to == State::kClosing;
       case State::kRelaying:
       case State::kRejecting:
         return to == State::kClosing;

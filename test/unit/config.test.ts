@@ -42,6 +42,7 @@ test('has the defaults of the original', ({ machine }) => {
     workers: 1,
     tcpKeepalive: true,
     drainTimeoutMs: 0,
+    failover: { holdTimeoutMs: 15000, maxHeld: 1000, releaseRate: 500, cutPolicy: 'proof' },
     logLevel: 'info',
     sources: [],
   });
@@ -57,6 +58,10 @@ test('reads every variable', ({ machine }) => {
     NUM_THREADS: '64',
     TCP_KEEPALIVE: '0',
     DRAIN_TIMEOUT_MS: '600000',
+    HOLD_TIMEOUT_MS: '0',
+    MAX_HELD: '1000000',
+    RELEASE_RATE: '1',
+    CUT_POLICY: 'eager',
     PGUSER: 'prober',
     PGPASSWORD: ' s3cret ',
     PGPASSFILE: file('pass'),
@@ -94,6 +99,7 @@ test('reads every variable', ({ machine }) => {
     workers: 64,
     tcpKeepalive: false,
     drainTimeoutMs: 600000,
+    failover: { holdTimeoutMs: 0, maxHeld: 1000000, releaseRate: 1, cutPolicy: 'eager' },
     logLevel: 'debug',
     sources: [],
   });
@@ -112,6 +118,11 @@ test('reads every key of a file', ({ machine }) => {
     workers = "auto"
     tcp_keepalive = false
     drain_timeout_ms = 1500
+    [failover]
+    hold_timeout_ms = 1
+    max_held = 0
+    release_rate = 2
+    cut_policy = "eager"
     [probe]
     user = "prober"
     password = "s3cret"
@@ -161,6 +172,7 @@ test('reads every key of a file', ({ machine }) => {
     workers: availableParallelism(),
     tcpKeepalive: false,
     drainTimeoutMs: 1500,
+    failover: { holdTimeoutMs: 1, maxHeld: 0, releaseRate: 2, cutPolicy: 'eager' },
     logLevel: 'err',
     sources: [path],
   });
@@ -362,6 +374,12 @@ port = 6432  # argument --listen-port
 workers = 1  # default
 tcp_keepalive = true  # default
 drain_timeout_ms = 0  # default
+
+[failover]
+hold_timeout_ms = 15000  # default
+max_held = 1000  # default
+release_rate = 500  # default
+cut_policy = "proof"  # default
 
 [probe]
 user = "u"  # environment PGUSER

@@ -6,7 +6,7 @@ import { connect, createServer } from 'node:net';
 import { once } from 'node:events';
 
 import { MAX_SERVERS, openDataPlane } from '#src/dataplane.js';
-import type { DataPlane, Route } from '#src/dataplane.js';
+import type { DataPlane, DataPlaneSettings, Route } from '#src/dataplane.js';
 import {
   CONNECT_BUCKETS_SECONDS,
   CONNECT_FAILURE_REASONS,
@@ -22,7 +22,14 @@ interface Context {
 }
 
 const test = suite<Context>('data plane');
-const settings = { connectTimeoutMs: 500, tcpKeepalive: true, logSessions: false };
+const settings: DataPlaneSettings = {
+  connectTimeoutMs: 500,
+  tcpKeepalive: true,
+  holdTimeoutMs: 0,
+  maxHeld: 0,
+  releaseRate: 1,
+  logSessions: false,
+};
 const route: Route = { epoch: 1, server: 0, address: '127.0.0.1', port: 5432 };
 
 test.before.each((context) => {
@@ -58,6 +65,18 @@ test('values out of range never reach the native side', ({ plane }) => {
     [
       () => plane.configure({ ...settings, connectTimeoutMs: Number.NaN }),
       'connectTimeoutMs is NaN: expected a whole number from 1 to 600000',
+    ],
+    [
+      () => plane.configure({ ...settings, holdTimeoutMs: -1 }),
+      'holdTimeoutMs is -1: expected a whole number from 0 to 600000',
+    ],
+    [
+      () => plane.configure({ ...settings, maxHeld: 1_000_001 }),
+      'maxHeld is 1000001: expected a whole number from 0 to 1000000',
+    ],
+    [
+      () => plane.configure({ ...settings, releaseRate: 0 }),
+      'releaseRate is 0: expected a whole number from 1 to 1000000',
     ],
     [() => openDataPlane({ ...settings, workers: 65 }), 'workers is 65: expected a whole number from 1 to 64'],
   ];

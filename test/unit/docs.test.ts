@@ -5,6 +5,7 @@
 import { readFileSync } from 'node:fs';
 
 import { SETTINGS } from '#src/config-schema.js';
+import { HOLD_BUCKETS_SECONDS } from '#src/dataplane-stats.js';
 import type { DataPlaneStats } from '#src/dataplane-stats.js';
 import { ERROR_CODES, EXIT } from '#src/errors.js';
 import { Metrics } from '#src/metrics.js';
@@ -34,10 +35,14 @@ test('every metric is named', async () => {
   const stats: DataPlaneStats = {
     accepted: 0n,
     active: 0,
+    held: 0,
+    heldEver: 0n,
+    holdTimeouts: 0n,
+    holdSeconds: { buckets: HOLD_BUCKETS_SECONDS.map(() => 0n), sum: 0 },
     bytesClientToBackend: 0n,
     bytesBackendToClient: 0n,
-    rejected: { no_primary: 0n, connect_failed: 0n, startup: 0n, resources: 0n },
-    cut: { demoted: 0n, superseded: 0n, shutdown: 0n },
+    rejected: { no_primary: 0n, connect_failed: 0n, too_many_held: 0n, gave_up: 0n, startup: 0n, resources: 0n },
+    cut: { demoted: 0n, superseded: 0n, lost: 0n, shutdown: 0n },
     ended: { client_closed: 0n, backend_closed: 0n, client_reset: 0n, backend_reset: 0n, resources: 0n },
     acceptPauses: 0n,
     servers: [],

@@ -36,13 +36,13 @@ function superseded(belowEpoch: number): Cut {
 /** Slots: a has 0, b has 1. */
 function setUp(lastPrimary?: ProvenPrimary) {
   const timers = new FakeTimers();
-  const counts = { sessions: [0, 0], demoted: 0n, superseded: 0n, shutdown: 0n };
+  const counts = { sessions: [0, 0], demoted: 0n, superseded: 0n, lost: 0n, shutdown: 0n };
   const failovers = new Failovers({
     lastPrimary,
     stats: () => {
       const servers = counts.sessions.map((sessions, server) => ({ server, sessions }));
-      const { demoted, superseded, shutdown } = counts;
-      return { servers, cut: { demoted, superseded, shutdown } } as unknown as DataPlaneStats;
+      const { demoted, superseded, lost, shutdown } = counts;
+      return { servers, cut: { demoted, superseded, lost, shutdown } } as unknown as DataPlaneStats;
     },
     slotOf: (name) => ({ 'a:5432': 0, 'b:5432': 1 })[name],
     timers,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 
 import { spawnSync } from 'node:child_process';
+import { CONNECT_BUCKETS_SECONDS, HOLD_BUCKETS_SECONDS } from '#src/dataplane-stats.js';
 import type { ConnectFailureReason, DataPlaneStats, ServerStats } from '#src/dataplane-stats.js';
 import { Metrics, type CandidateView } from '#src/metrics.js';
 import { histogramSamples, roleOf } from '#src/metrics-samples.js';
@@ -30,10 +31,14 @@ function slot(server: number, counts: Partial<ServerStats> = {}): ServerStats {
 const STATS: DataPlaneStats = {
   accepted: 12n,
   active: 5,
+  held: 6,
+  heldEver: 19n,
+  holdTimeouts: 20n,
+  holdSeconds: { buckets: [2n, ...HOLD_BUCKETS_SECONDS.map(() => 1n)], sum: 61.5 },
   bytesClientToBackend: 1_000_000_000_007n,
   bytesBackendToClient: 2n ** 53n - 1n,
-  rejected: { no_primary: 1n, connect_failed: 2n, startup: 3n, resources: 4n },
-  cut: { demoted: 5n, superseded: 6n, shutdown: 7n },
+  rejected: { no_primary: 1n, connect_failed: 2n, too_many_held: 16n, gave_up: 17n, startup: 3n, resources: 4n },
+  cut: { demoted: 5n, superseded: 6n, lost: 18n, shutdown: 7n },
   ended: { client_closed: 8n, backend_closed: 9n, client_reset: 10n, backend_reset: 11n, resources: 12n },
   acceptPauses: 13n,
   servers: [],
@@ -195,7 +200,7 @@ test('probes: durations and failures by reason, all reasons from the start', asy
 
 test('a histogram of the data plane: cumulative, every bound, sum and count', () => {
   const buckets = [1n, 0n, 2n, 0n, 0n, 0n, 0n, 0n, 0n, 0n, 0n, 3n, 4n];
-  const samples = histogramSamples('h', { server: 'a' }, { buckets, sum: 12.5 });
+  const samples = histogramSamples('h', { server: 'a' }, CONNECT_BUCKETS_SECONDS, { buckets, sum: 12.5 });
   const text = samples.map(
     ({ metricName, labels, value }) => `${metricName ?? ''} ${labels['le'] ?? ''} ${value.toString()}`,
   );

@@ -5,6 +5,7 @@ import { FakeTimers } from '../helpers/fake-timers.js';
 import { assert, suite } from '../helpers/suite.js';
 
 const test = suite('resource log');
+const OTHERS = { no_primary: 9n, connect_failed: 9n, too_many_held: 9n, gave_up: 9n, startup: 9n };
 
 test('a growing count is one warning in half a minute, which has all since the one before', () => {
   const timers = new FakeTimers();
@@ -14,7 +15,7 @@ test('a growing count is one warning in half a minute, which has all since the o
     timers,
   );
   const observe = (acceptPauses: bigint, resources: bigint): string[] => {
-    log.observe({ acceptPauses, rejected: { no_primary: 9n, connect_failed: 9n, startup: 9n, resources } });
+    log.observe({ acceptPauses, rejected: { ...OTHERS, resources } });
     return lines.splice(0).map((line) => line.replace(/ hint=.*/, ''));
   };
   const words = '<4>descriptors or memory have run out: new clients wait or are turned away';

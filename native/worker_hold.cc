@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: MIT
+// Clients that wait for a server: there is none, connecting to it failed, or others
+// wait before them. Nothing is read from their sockets.
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#include "worker.h"
+
+namespace pg_gateway {
+
+namespace {
+
+constexpr std::int64_t kNsPerMs = 1'000'000;
+// After a failed connect the next one is tried after so long, then twice that.
+constexpr std::int64_t kFirstRestNs = 25 * kNsPerMs;
+constexpr std::int64_t kLongestRestNs = 800 * kNsPerMs;
+
+}  // namespace
+
+// Whether a client that comes now has to wait. Where holding is off nobody does that need not.
+bool Worker::must_wait() const {
+  if (!route_.has_value()) return true;
+  if (settings_.hold_timeout_ns == 0) return false;
+  // With a route nobody is turned away for want of a place to wait: rather out of turn.
+  return (rest_until_ns_ != 0 || !held_.empty()) && holding_->held() < settings_.max_held;
+}
+
+// From kFree or kConnecting: the client waits, its socket unread. `reason` and `error`: what it
+// is told when it has waited long enough.
+void Worker::hold(std::uint32_t slot, RejectReason reason, int error) {
+  Session& session = sessions_[slot];
+  const std::int64_t now = monotonic_ns();
+  const bool had_its_turn = session.state() == SessionState::kConnecting;
+  const bool first = session.held_since_ns == 0;
+  // Before the first decision nobody knows that there is no primary.
+  if (decided_ && (first ? now : session.held_since_ns) + settings_.hold_timeout_ns <= now) {
+    return start_rejection(slot, reason, error);
+  }
+  // One that was held already, by an earlier process too, has its place for sure.
+  if (!holding_->enter(first ? settings_.max_held : UINT32_MAX)) {
+    return start_rejection(slot, RejectReason::kTooManyHeld, 0);
+  }
+  give_up_backend(session);
+  if (had_its_turn) {
+    counters_.active.sub();
+    held_.push_front(sessions_, slot);
+  } else {
+    held_.push_back(sessions_, slot);
+  }
+  if (first) {
+    session.held_since_ns = now;
+    counters_.held_ever.add();
+  }
+  counters_.held.add();
+  session.transition(SessionState::kHeld);
+  session.reject_reason = reason;
+  session.hold_errno = error;
+  session.deadline_ns = 0;
+  if (settings_.hold_timeout_ns > 0) {
+    set_deadline(slot, session.held_since_ns + settings_.hold_timeout_ns);
+  }
+  if (session.client_left) turn_away(slot, RejectReason::kGaveUp);
+}
+
+// A held client is told nothing: it has left, or the gateway stops.
+void Worker::turn_away(std::uint32_t slot, RejectReason reason) {
+  counters_.rejected[reason].add();
+  session_log_.turned_away(slot, sessions_[slot], reason);
+  close_session(slot);
+}
+
+// Who has said all it will ever say, before its session began, waits for nothing: but one that an
+// earlier process had accepted may still find the server that it would have had there.
+void Worker::held_client_left(std::uint32_t slot, bool reset) {
+  sessions_[slot].client_left = true;
+  if (decided_ || reset) turn_away(slot, RejectReason::kGaveUp);
+}
+
+// The session is about to leave kHeld.
+void Worker::leave_hold(std::uint32_t slot) {
+  held_.remove(sessions_, slot);
+  holding_->leave();
+  counters_.held.sub();
+}
+
+void Worker::hold_expired(std::uint32_t slot) {
+  counters_.hold_timeouts.add();
+  start_rejection(slot, sessions_[slot].reject_reason, sessions_[slot].hold_errno);
+}
+
+// When a held client may go next; never, unless there is a route and somebody waits.
+std::int64_t Worker::next_release_ns() const {
+  if (!route_.has_value() || held_.empty()) return std::numeric_limits<std::int64_t>::max();
+  return std::max(release_ns_, rest_until_ns_);
+}
+
+// Sends held clients to the route: in their order, at the pace that all workers share, and one
+// alone after a failed connect.
+void Worker::release_held() {
+  while (next_release_ns() != std::numeric_limits<std::int64_t>::max()) {
+    const std::int64_t now = monotonic_ns();
+    if (rest_until_ns_ > now) return;
+    if (release_ns_ == 0) release_ns_ = holding_->claim(now, settings_.release_rate);
+    if (release_ns_ > now) return;
+    release_ns_ = 0;
+    // Until this one has got through, or not.
+    if (rest_until_ns_ != 0) rest_until_ns_ = now + settings_.connect_timeout_ns + kFirstRestNs;
+    const std::uint32_t slot = held_.front();
+    leave_hold(slot);
+    sessions_[slot].transition(SessionState::kConnecting);
+    counters_.active.add();
+    start_connect(slot);
+  }
+}
+
+// A connect to the route has failed: the next one waits, a little longer each time. Others that
+// were under way by then say nothing new.
+void Worker::rest(std::int64_t attempt_began_ns) {
+  if (attempt_began_ns < rest_began_ns_) return;
+  rest_began_ns_ = monotonic_ns();
+  rest_ns_ = std::clamp(2 * rest_ns_, kFirstRestNs, kLongestRestNs);
+  rest_until_ns_ = rest_began_ns_ + rest_ns_;
+}
+
+void Worker::drop_those_that_left() {
+  for (std::uint32_t slot = 0; slot < sessions_.slots(); ++slot) {
+    const Session& session = sessions_[slot];
+    if (session.state() == SessionState::kHeld && session.client_left) {
+      turn_away(slot, RejectReason::kGaveUp);
+    }
+  }
+}
+
+// There is a route, or none. `another`: not the one that was there before.
+void Worker::route_decided(bool another) {
+  const bool first = !std::exchange(decided_, true);
+  if (another) rest_until_ns_ = rest_ns_ = 0;
+  if (first && !route_.has_value()) drop_those_that_left();
+  if (!route_.has_value() && settings_.hold_timeout_ns == 0) {
+    while (!held_.empty()) start_rejection(held_.front(), RejectReason::kNoPrimary, 0);
+  }
+  release_held();
+}
+
+}  // namespace pg_gateway

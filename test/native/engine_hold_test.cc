@@ -1,0 +1,354 @@
+// SPDX-License-Identifier: MIT
+// Clients that wait: for a primary, for a connect that works, and for their turn.
+#include <doctest/doctest.h>
+
+#include <cerrno>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "gateway.h"
+#include "shelf.h"
+#include "support.h"
+
+namespace pg_gateway {
+
+namespace {
+
+using test::eventually;
+using test::Gateway;
+using test::Received;
+using test::StreamEnd;
+
+constexpr std::int64_t kMs = 1'000'000;
+
+// Clients wait for a minute, and connects for as long.
+Settings patient() {
+  Settings settings;
+  settings.connect_timeout_ns = 60'000 * kMs;
+  settings.hold_timeout_ns = 60'000 * kMs;
+  return settings;
+}
+
+std::uint64_t held(const Gateway& gateway) {
+  return gateway.sum([](auto& c) -> auto& { return c.held; });
+}
+
+std::uint64_t held_ever(const Gateway& gateway) {
+  return gateway.sum([](auto& c) -> auto& { return c.held_ever; });
+}
+
+bool has_field(const Received& received, const std::string& field) {
+  return received.bytes.substr(0, 1) == "E" &&
+         received.bytes.find('\0' + field) != std::string::npos;
+}
+
+// A port of this machine where nobody listens.
+SocketAddress refusing_address() {
+  return test::address_of(test::listen_tcp().get());
+}
+
+// Clients that say who they are, and are held in that order.
+std::vector<UniqueFd> hold_clients(Gateway& gateway, int count) {
+  std::vector<UniqueFd> clients;
+  const std::uint64_t before = held(gateway);
+  for (int i = 0; i < count; ++i) {
+    clients.push_back(gateway.connect());
+    CHECK(test::send_all(clients.back().get(), std::string(1, static_cast<char>('a' + i))));
+    REQUIRE(eventually([&] { return held(gateway) == before + static_cast<unsigned>(i) + 1; }));
+  }
+  return clients;
+}
+
+}  // namespace
+
+TEST_CASE("without a primary a client waits, and finds the one that comes") {
+  const UniqueFd backend = test::listen_tcp();
+  Gateway gateway(2, patient());
+  gateway.no_route();
+  const UniqueFd client = gateway.connect();
+  CHECK(test::send_all(client.get(), "early words"));
+  REQUIRE(eventually([&] { return held(gateway) == 1; }));
+  CHECK_FALSE(test::is_readable(client.get(), 50));
+  CHECK(gateway.active() == 0);
+
+  gateway.route(backend.get());
+  const UniqueFd served = test::accept_one(backend.get());
+  CHECK(test::receive(served.get(), 11) == "early words");
+  CHECK(test::send_all(served.get(), "answer"));
+  CHECK(test::receive(client.get(), 6) == "answer");
+  CHECK(held(gateway) == 0);
+  CHECK(held_ever(gateway) == 1);
+  CHECK(gateway.active() == 1);
+  CHECK(gateway.sum([](auto& c) -> auto& { return c.hold_time.total_ns; }) > 0);
+}
+
+TEST_CASE("who has waited long enough is told so, and why") {
+  Settings settings;
+  settings.hold_timeout_ns = 100 * kMs;
+  Gateway gateway(1, settings);
+  SUBCASE("there was no primary") {
+    gateway.no_route();
+    UniqueFd client = gateway.connect();
+    CHECK(test::send_all(client.get(), test::kStartupMessage));
+    const Received received = test::receive_to_end(client.get());
+    CHECK(has_field(received, "C57P03"));
+    CHECK(has_field(received, "DWaited 1"));
+    CHECK_FALSE(has_field(received, "DWaited 1 "));
+    CHECK(gateway.rejected(RejectReason::kNoPrimary) == 1);
+  }
+  SUBCASE("the primary refused") {
+    gateway.route(refusing_address(), 1, 0);
+    UniqueFd client = gateway.connect();
+    CHECK(test::send_all(client.get(), test::kStartupMessage));
+    const Received received = test::receive_to_end(client.get());
+    CHECK(has_field(received, "C57P03"));
+    CHECK(received.bytes.find("Connection refused") != std::string::npos);
+    CHECK(gateway.rejected(RejectReason::kConnectFailed) == 1);
+    // 25 ms, then 50, then 100.
+    CHECK(gateway.connect_failures(0, ConnectFailure::kRefused) >= 2);
+    CHECK(gateway.connect_failures(0, ConnectFailure::kRefused) <= 4);
+  }
+  CHECK(gateway.sum([](auto& c) -> auto& { return c.hold_timeouts; }) == 1);
+  CHECK(held(gateway) == 0);
+}
+
+TEST_CASE("a held client that hangs up is forgotten at once") {
+  Gateway gateway(2, patient());
+  gateway.no_route();
+  const std::size_t before = test::open_fds().size();
+  std::vector<UniqueFd> clients;
+  for (int i = 0; i < 10; ++i) clients.push_back(gateway.connect());
+  REQUIRE(eventually([&] { return held(gateway) == 10; }));
+  test::send_fin(clients[3].get());
+  test::reset_connection(clients[6]);
+  REQUIRE(eventually([&] { return held(gateway) == 8; }));
+  clients.clear();
+  CHECK(eventually([&] { return held(gateway) == 0 && gateway.all_accounted_for(); }));
+  CHECK(gateway.rejected(RejectReason::kGaveUp) == 10);
+  CHECK(test::open_fds().size() == before);
+}
+
+TEST_CASE("no more wait than may: the next one is told 53300") {
+  const UniqueFd backend = test::listen_tcp();
+  Settings settings = patient();
+  settings.max_held = 3;
+  Gateway gateway(2, settings);
+  gateway.no_route();
+  std::vector<UniqueFd> clients;
+  for (int i = 0; i < 3; ++i) clients.push_back(gateway.connect());
+  REQUIRE(eventually([&] { return held(gateway) == 3; }));
+  const UniqueFd fourth = gateway.connect();
+  CHECK(test::send_all(fourth.get(), test::kStartupMessage));
+  const Received received = test::receive_to_end(fourth.get());
+  CHECK(has_field(received, "C53300"));
+  CHECK(has_field(received, "Mtoo many clients wait for a PostgreSQL primary"));
+  CHECK(gateway.rejected(RejectReason::kTooManyHeld) == 1);
+  clients.pop_back();
+  REQUIRE(eventually([&] { return held(gateway) == 2; }));
+  clients.push_back(gateway.connect());
+  CHECK(eventually([&] { return held(gateway) == 3; }));
+  gateway.route(backend.get());
+  for (int i = 0; i < 3; ++i) CHECK(test::accept_one(backend.get()).valid());
+}
+
+TEST_CASE("those that came first go first, at the pace") {
+  const UniqueFd backend = test::listen_tcp();
+  Settings settings = patient();
+  settings.release_rate = 50;  // one in 20 ms, and 50 ms may be made up for at the beginning
+  Gateway gateway(1, settings);
+  gateway.no_route();
+  const std::vector<UniqueFd> clients = hold_clients(gateway, 12);
+  const std::int64_t before = monotonic_ns();
+  gateway.engine().update_route({Route{1, 0, test::address_of(backend.get())}, 0, {}});
+  // One that comes now is the last.
+  const UniqueFd late = gateway.connect();
+  CHECK(test::send_all(late.get(), "z"));
+  std::string order;
+  for (int i = 0; i < 13; ++i) {
+    const UniqueFd served = test::accept_one(backend.get());
+    order += test::receive(served.get(), 1);
+  }
+  CHECK(order == "abcdefghijklz");
+  // Three at once, then ten at 20 ms.
+  CHECK(monotonic_ns() - before >= 180 * kMs);
+}
+
+TEST_CASE("all workers share one pace") {
+  const UniqueFd backend = test::listen_tcp();
+  Settings settings = patient();
+  settings.release_rate = 50;
+  Gateway gateway(4, settings);
+  gateway.no_route();
+  const std::vector<UniqueFd> clients = hold_clients(gateway, 12);
+  const std::int64_t before = monotonic_ns();
+  gateway.engine().update_route({Route{1, 0, test::address_of(backend.get())}, 0, {}});
+  std::vector<UniqueFd> served;
+  for (int i = 0; i < 12; ++i) served.push_back(test::accept_one(backend.get()));
+  CHECK(monotonic_ns() - before >= 160 * kMs);
+  CHECK(eventually([&] { return gateway.sessions(0) == 12; }));
+}
+
+TEST_CASE("a connect that fails is tried again, by one client at a time") {
+  UniqueFd backend = test::listen_tcp();
+  const SocketAddress address = test::address_of(backend.get());
+  backend.reset();
+  Gateway gateway(1, patient());
+  gateway.route(address, 1, 0);
+  std::vector<UniqueFd> clients;
+  const std::int64_t before = monotonic_ns();
+  clients.push_back(gateway.connect());
+  REQUIRE(eventually([&] { return gateway.failures() > 0 && held(gateway) == 1; }));
+  for (int i = 0; i < 9; ++i) clients.push_back(gateway.connect());
+  REQUIRE(eventually([&] { return held(gateway) >= 9; }));
+  // At 0, 25, 75, 175, 375, 775 and 1,575 ms, then one in 800 ms; nine would have tried already.
+  const auto attempts = gateway.connect_failures(0, ConnectFailure::kRefused);
+  CHECK(attempts <= 7 + static_cast<std::uint64_t>((monotonic_ns() - before) / (800 * kMs)));
+  backend = bind_listener("127.0.0.1",
+                          ntohs(reinterpret_cast<const sockaddr_in*>(&address.storage)->sin_port))
+                .take();
+  REQUIRE(backend.valid());
+  for (int i = 0; i < 10; ++i) CHECK(test::accept_one(backend.get()).valid());
+  CHECK(eventually([&] { return gateway.sessions(0) == 10 && held(gateway) == 0; }));
+  CHECK(gateway.rejected(RejectReason::kConnectFailed) == 0);
+}
+
+TEST_CASE("another route ends the rest after a failed connect at once") {
+  const UniqueFd next = test::listen_tcp();
+  const test::StalledListener silent;
+  SUBCASE("the old one refused") {
+    Gateway gateway(1, patient());
+    gateway.route(refusing_address(), 1, 0);
+    const UniqueFd client = gateway.connect();
+    REQUIRE(eventually([&] {
+      return gateway.connect_failures(0, ConnectFailure::kRefused) >= 5;  // resting for 800 ms
+    }));
+    const std::int64_t before = monotonic_ns();
+    gateway.route(next.get(), 2, 1, 2);
+    CHECK(test::accept_one(next.get()).valid());
+    CHECK(monotonic_ns() - before < 400 * kMs);
+  }
+  SUBCASE("the old one did not answer, and was proven wrong meanwhile") {
+    Gateway gateway(1, patient());
+    gateway.route(silent.get(), 1, 0);
+    const UniqueFd client = gateway.connect();
+    REQUIRE(eventually([&] { return gateway.active() == 1; }));
+    gateway.no_route(2);
+    REQUIRE(eventually([&] { return held(gateway) == 1 && gateway.active() == 0; }));
+    gateway.route(next.get(), 3, 1, 2);
+    CHECK(test::accept_one(next.get()).valid());
+  }
+  SUBCASE("the old one never answered") {
+    Settings settings = patient();
+    settings.connect_timeout_ns = 50 * kMs;
+    Gateway gateway(1, settings);
+    gateway.route(silent.get(), 1, 0);
+    const UniqueFd client = gateway.connect();
+    REQUIRE(eventually([&] { return gateway.connect_failures(0, ConnectFailure::kTimeout) >= 1; }));
+    gateway.route(next.get(), 2, 1);
+    CHECK(test::accept_one(next.get()).valid());
+  }
+}
+
+TEST_CASE("a client that left while it was being connected does not wait for another server") {
+  const test::StalledListener silent;
+  Gateway gateway(1, patient());
+  gateway.route(silent.get(), 1, 0);
+  UniqueFd client = gateway.connect();
+  REQUIRE(eventually([&] { return gateway.active() == 1; }));
+  client.reset();  // a FIN: what it has said, a CancelRequest perhaps, is still to be delivered
+  REQUIRE(gateway.settle());
+  CHECK(gateway.active() == 1);
+  gateway.no_route(2);
+  CHECK(eventually([&] { return gateway.all_accounted_for(); }));
+  CHECK(gateway.rejected(RejectReason::kGaveUp) == 1);
+}
+
+TEST_CASE("with a primary nobody is turned away for want of a place to wait") {
+  const UniqueFd backend = test::listen_tcp();
+  Settings settings = patient();
+  settings.max_held = 2;
+  settings.release_rate = 1;  // the second one waits for a second
+  Gateway gateway(1, settings);
+  gateway.no_route();
+  std::vector<UniqueFd> clients = hold_clients(gateway, 2);
+  gateway.route(backend.get());
+  for (int i = 0; i < 5; ++i) clients.push_back(gateway.connect());
+  for (int i = 0; i < 7; ++i) CHECK(test::accept_one(backend.get()).valid());
+  CHECK(gateway.rejected(RejectReason::kTooManyHeld) == 0);
+}
+
+TEST_CASE("where nobody is to wait, a client is told at once, and tried at once") {
+  Gateway gateway;
+  gateway.route(refusing_address(), 1, 0);
+  for (int i = 0; i < 3; ++i) {
+    UniqueFd client = gateway.connect();
+    CHECK(test::send_all(client.get(), test::kStartupMessage));
+    CHECK(has_field(test::receive_to_end(client.get()), "C57P03"));
+  }
+  CHECK(gateway.connect_failures(0, ConnectFailure::kRefused) == 3);
+  CHECK(held_ever(gateway) == 0);
+}
+
+TEST_CASE("a held client waits on in the next engine, in its turn and for no longer") {
+  test::Shelf shelf;
+  const UniqueFd backend = test::listen_tcp();
+  std::vector<UniqueFd> clients;
+  {
+    Gateway gateway(shelf, 1, patient());
+    gateway.engine().write_note("note");
+    gateway.no_route();
+    clients = hold_clients(gateway, 5);
+    gateway.leave();
+  }
+  {
+    // It ends before it has decided anything.
+    Gateway gateway(shelf, 1, patient());
+    CHECK(gateway.engine().recovery().recovered == 5);
+    REQUIRE(eventually([&] { return held(gateway) == 5; }));
+    gateway.leave();
+  }
+  Gateway gateway(shelf, 1, patient());
+  REQUIRE(eventually([&] { return held(gateway) == 5; }));
+  clients[2].reset();
+  gateway.no_route();
+  REQUIRE(eventually([&] { return held(gateway) == 4; }));
+  gateway.route(backend.get());
+  std::string order;
+  for (int i = 0; i < 4; ++i) {
+    const UniqueFd served = test::accept_one(backend.get());
+    order += test::receive(served.get(), 1);
+  }
+  CHECK(order == "abde");
+}
+
+TEST_CASE(
+    "a connect given up for another route leaves a client that waits, to the next engine too") {
+  test::Shelf shelf;
+  const UniqueFd old_primary = test::listen_tcp();
+  const UniqueFd next = test::listen_tcp();
+  UniqueFd client;
+  {
+    Gateway gateway(shelf, 1, patient());
+    gateway.engine().write_note("note");
+    const test::StalledListener silent;
+    gateway.route(silent.get(), 1, 0);
+    client = gateway.connect();
+    CHECK(test::send_all(client.get(), "hello"));
+    REQUIRE(eventually([&] { return gateway.active() == 1; }));
+    gateway.no_route(2);
+    REQUIRE(eventually([&] { return held(gateway) == 1; }));
+    gateway.leave();
+  }
+  Gateway gateway(shelf, 1, patient());
+  CHECK(gateway.engine().recovery().recovered == 1);
+  gateway.route(next.get(), 3, 1, 2);
+  const UniqueFd served = test::accept_one(next.get());
+  CHECK(test::receive(served.get(), 5) == "hello");
+}
+
+TEST_CASE("waiting costs less than 1 KiB of memory a client") {
+  CHECK(sizeof(Session) + sizeof(SessionRef) <= 512);
+}
+
+}  // namespace pg_gateway
