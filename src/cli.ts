@@ -13,7 +13,7 @@ import { EXIT, GatewayError } from './errors.js';
 
 export type Command =
   | {
-      readonly kind: 'run' | 'check-config';
+      readonly kind: 'run' | 'check-config' | 'forget-cluster';
       /** Read this file instead of those in /etc. */
       readonly file: string | undefined;
       readonly overrides: readonly Override[];
@@ -38,6 +38,10 @@ const PLAIN_OPTIONS: readonly OptionRow[] = [
     name: 'check-config',
     help: 'Print the effective configuration, secrets masked, and exit: 0 if it is good, 78 if not.',
   },
+  {
+    name: 'forget-cluster',
+    help: 'Delete what the state directory remembers of the cluster, say what it was, and exit. For a cluster that was restored from a backup or replaced; stop the gateway first.',
+  },
   { name: 'help', short: 'h', help: 'Print this text and exit.' },
   { name: 'version', short: 'V', help: 'Print the version and exit.' },
 ];
@@ -47,6 +51,7 @@ const VALUE_NAMES: Readonly<Record<string, string>> = {
   candidates: 'LIST',
   'sessions.workers': 'NUMBER',
   'probe.check_every': 'SECONDS',
+  state_directory: 'DIRECTORY',
 };
 
 const OPTIONS: readonly OptionRow[] = [
@@ -88,8 +93,11 @@ export function parseArguments(argv: readonly string[]): Command {
   const given = readOptions(tokens);
   if (given.has('help')) return { kind: 'help', text: helpText() };
   if (given.has('version')) return { kind: 'version' };
+  if (given.has('check-config') && given.has('forget-cluster')) {
+    throw usage('--forget-cluster: not together with --check-config');
+  }
   return {
-    kind: given.has('check-config') ? 'check-config' : 'run',
+    kind: given.has('check-config') ? 'check-config' : given.has('forget-cluster') ? 'forget-cluster' : 'run',
     file: given.get('config'),
     overrides: [...optionOverrides(given), ...positionalOverrides(positionals, given)],
   };
@@ -210,9 +218,9 @@ const EXIT_HELP: readonly (readonly [number, string])[] = [
   [EXIT.OK, 'Stopped when asked to, or did what was asked for.'],
   [EXIT.FAILURE, 'Failed in a way that has no status of its own.'],
   [EXIT.USAGE, 'The command line was not understood.'],
-  [EXIT.UNAVAILABLE, 'A listening address or socket cannot be used.'],
+  [EXIT.UNAVAILABLE, 'A listening address, a socket or the state directory cannot be used.'],
   [EXIT.SOFTWARE, 'A fault of the gateway itself.'],
-  [EXIT.CONFIG, 'The configuration has an error.'],
+  [EXIT.CONFIG, 'The configuration has an error, or what is remembered of the cluster is damaged.'],
 ];
 
 function optionHelp({ name, short, value, help }: OptionRow): string[] {

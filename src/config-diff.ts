@@ -25,6 +25,12 @@ export function diffConfig(running: Config, next: Config): ConfigDiff {
   return {
     live: changed.filter(({ live }) => live).map(({ key }) => key),
     fixed: changed.filter(({ live }) => !live).map(({ key }) => key),
-    applied: { ...next, listen: running.listen, metrics: running.metrics, workers: running.workers },
+    applied: {
+      ...next,
+      stateDirectory: running.stateDirectory,
+      listen: running.listen,
+      metrics: running.metrics,
+      workers: running.workers,
+    },
   };
 }

@@ -113,6 +113,16 @@ export function text(what: string): Kind {
   };
 }
 
+/** An absolute path. Of several, divided by colons as systemd.exec(5) gives them, the first. */
+export const directory: Kind = {
+  quotable: true,
+  fromText: (value) => value.split(':', 1)[0],
+  problems: (value) =>
+    typeof value === 'string' && value.startsWith('/') && !value.includes('\0')
+      ? []
+      : ['expected the absolute path of a directory'],
+};
+
 export interface WordOptions {
   /** Other words for a listed one. */
   readonly aliases?: Readonly<Record<string, string>>;

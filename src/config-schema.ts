@@ -6,7 +6,18 @@
 // The shape is a convict schema. Constants only: nothing here is ever changed.
 
 import { MAX_CANDIDATES } from './candidates.js';
-import { candidateList, decimal, host, integer, oneOf, onOff, port, text, threadCount } from './config-kinds.js';
+import {
+  candidateList,
+  decimal,
+  directory,
+  host,
+  integer,
+  oneOf,
+  onOff,
+  port,
+  text,
+  threadCount,
+} from './config-kinds.js';
 import type { Kind } from './config-kinds.js';
 import { CUT_POLICIES, SSL_MODES } from './config-types.js';
 import type { CutPolicy, SslMode } from './config-types.js';
@@ -16,9 +27,13 @@ import type { LogLevel } from './log.js';
 /** Where the configuration is looked for unless a file is named. */
 export const CONFIG_DIRECTORY = '/etc/pg-gateway';
 
+/** Where the installed service has its state. */
+export const STATE_DIRECTORY = '/var/lib/pg-gateway';
+
 /** What the settings hold after checking, before defaults of the machine are filled in. */
 export interface RawSettings {
   candidates: string[];
+  state_directory: string | null;
   listen: { host: string; port: number };
   sessions: { workers: number | 'auto'; tcp_keepalive: boolean; drain_timeout_ms: number };
   failover: { hold_timeout_ms: number; max_held: number; release_rate: number; cut_policy: CutPolicy };
@@ -107,6 +122,13 @@ export const SCHEMA: Layout<RawSettings> = {
     option: 'candidates',
     defaultNote: 'required',
     doc: `The servers of the cluster, 1 to ${String(MAX_CANDIDATES)} of them: host, host:port, [v6] or [v6]:port, the port being 5432 if not given. Commas or spaces divide them.`,
+  }),
+  state_directory: setting<string | null>(null, directory, {
+    env: 'STATE_DIRECTORY',
+    option: 'state-directory',
+    defaultNote: 'none',
+    live: false,
+    doc: 'Directory where the cluster is remembered over a stop: its system identifier and highest timeline, which fence old and foreign servers. systemd sets it. Without one a stop forgets them.',
   }),
   listen: {
     host: setting('localhost', host, {

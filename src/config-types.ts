@@ -71,6 +71,8 @@ export interface HostPort {
 export interface Config {
   /** 1..64, in the order of the configuration, no two alike. */
   readonly candidates: readonly Candidate[];
+  /** Where the cluster is remembered over a stop; undefined: nowhere. */
+  readonly stateDirectory: string | undefined;
   /** Where clients connect, unless the service manager hands sockets over. */
   readonly listen: HostPort;
   /** Where /metrics, /healthz and /readyz are served. */

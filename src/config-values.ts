@@ -11,6 +11,7 @@ export function settingValues(config: Config): ReadonlyMap<string, SettingValue 
   const { listen, metrics, failover, probe } = config;
   return new Map<string, SettingValue | undefined>([
     ['candidates', config.candidates.map(({ name }) => name)],
+    ['state_directory', config.stateDirectory],
     ['listen.host', listen.host],
     ['listen.port', listen.port],
     ['sessions.workers', config.workers],

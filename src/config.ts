@@ -63,19 +63,16 @@ type Settings = convict.Config<RawSettings>;
  * @throws {ConfigError} CONFIG_INVALID, or CONFIG_UNREADABLE if unreadable files are the only problems.
  */
 export function loadConfig(input: LoadInput): LoadedConfig {
-  const { env, overrides = [], file, directory = CONFIG_DIRECTORY, environmentFiles = ENVIRONMENT_FILES } = input;
-  registerKinds();
+  const { env, file, directory = CONFIG_DIRECTORY, environmentFiles = ENVIRONMENT_FILES } = input;
   const problems: Problem[] = [];
-  const files = configFiles(file, directory, problems).flatMap((source) => readConfigFile(source, problems));
+  const files = readFiles(input, problems);
   // Such a file may hold any setting: whether one is missing cannot be said then.
   const someUnread = problems.length > 0;
   problems.push(...files.flatMap(({ content }) => content.problems));
-  const layers = files.map(({ content }) => content.layer);
+  const layers = layersOf(files, input, problems);
   const withPassword = files
     .filter(({ content }) => (content.layer.get('probe.password')?.value ?? '') !== '')
     .map(({ path }) => path);
-  layers.push(environmentLayer(env, problems), argumentLayer(overrides));
-
   const failed = new Set(files.flatMap(({ content }) => [...content.failed]));
   for (const layer of layers) dropBadValues(layer, failed, problems);
   const { raw, given } = merge(layers);
@@ -89,6 +86,34 @@ export function loadConfig(input: LoadInput): LoadedConfig {
   const config = assemble(raw, login, sources);
   const warnings = passwordWarnings({ configFiles: withPassword, env, environmentFiles });
   return { ...config, settings: effectiveSettings(config, given), warnings };
+}
+
+/**
+ * The state directory alone, whatever else is wrong or missing: for who has to mend something.
+ * @throws {ConfigError} if a file cannot be read, which might name it, or if it is named badly.
+ */
+export function configuredStateDirectory(input: LoadInput): string | undefined {
+  const key = 'state_directory';
+  const problems: Problem[] = [];
+  const files = readFiles(input, problems);
+  problems.push(...files.filter(({ content }) => content.failed.has(key)).flatMap(({ content }) => content.problems));
+  const layers = layersOf(files, input, []).map((layer): Layer => {
+    const given = layer.get(key);
+    return new Map(given === undefined ? [] : [[key, given]]);
+  });
+  for (const layer of layers) dropBadValues(layer, new Set(), problems);
+  if (problems.length > 0) throw new ConfigError(problems);
+  return merge(layers).raw.state_directory ?? undefined;
+}
+
+function readFiles({ file, directory = CONFIG_DIRECTORY }: LoadInput, problems: Problem[]): readonly ReadFile[] {
+  registerKinds();
+  return configFiles(file, directory, problems).flatMap((source) => readConfigFile(source, problems));
+}
+
+/** The weakest first. */
+function layersOf(files: readonly ReadFile[], { env, overrides = [] }: LoadInput, problems: Problem[]): Layer[] {
+  return [...files.map(({ content }) => content.layer), environmentLayer(env, problems), argumentLayer(overrides)];
 }
 
 /** A convict object that holds the defaults; it must not look at the process's own environment and arguments. */
@@ -224,6 +249,7 @@ function assemble(raw: RawSettings, login: Login, sources: readonly string[]): C
     raw.sessions.workers === 'auto' ? Math.min(availableParallelism(), MAX_WORKERS) : raw.sessions.workers;
   return {
     candidates,
+    stateDirectory: raw.state_directory ?? undefined,
     listen: raw.listen,
     metrics: raw.metrics,
     probe: {

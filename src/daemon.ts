@@ -6,13 +6,15 @@
 
 import { bindHost } from './bind-host.js';
 import type { Binder } from './bind-host.js';
+import { ClusterMemory } from './cluster-memory.js';
 import { ConfigError, diffConfig } from './config.js';
 import type { Config, LoadedConfig } from './config.js';
 import { cutFor } from './cut-policy.js';
 import type { BackendFailure, DataPlane } from './dataplane.js';
 import type { DataPlaneStats } from './dataplane-stats.js';
 import { sessionsThatFit } from './descriptor-limit.js';
-import type { ProvenPrimary, Verdict } from './election.js';
+import type { Verdict } from './election.js';
+import { Failovers } from './failovers.js';
 import { startHttp } from './http.js';
 import type { HttpListener, Readiness } from './http.js';
 import { RateLimit } from './log.js';
@@ -20,12 +22,14 @@ import type { Logger } from './log.js';
 import { Metrics } from './metrics.js';
 import type { CandidateView } from './metrics.js';
 import { Monitor } from './monitor.js';
+import type { Doubt } from './monitor.js';
 import { dataPlaneSettings, noteOf } from './recovery.js';
 import { ResourceLog } from './resource-log.js';
 import type { RestartNoteKeeper } from './restart-note.js';
 import { ServerSlots } from './server-slots.js';
 import { SessionLog } from './session-log.js';
-import { logVerdict, statusText } from './story.js';
+import type { State } from './state-directory.js';
+import { logFailover, logVerdict, statusText } from './story.js';
 import type { InheritedSockets, Notifier } from './systemd.js';
 import { systemTimers } from './timers.js';
 import { Watchdog } from './watchdog.js';
@@ -37,6 +41,8 @@ export interface DaemonOptions {
   readonly inherited: InheritedSockets;
   /** Runs already, with the sessions of an earlier process; the daemon's from now on. */
   readonly dataPlane: DataPlane;
+  /** What is remembered of the cluster. */
+  readonly state: State;
   readonly notifier: Notifier;
   readonly logger: Logger;
   /** Of the product. */
@@ -54,10 +60,10 @@ const HTTP_STOP_MS = 300;
 /**
  * Starts the service; resolves when it is ready: sockets adopted, workers running, the first probe round over
  * (whatever its result).
- * @throws GatewayError LISTEN_FAILED; nothing is left running then
+ * @throws GatewayError LISTEN_FAILED, STATE_INVALID; nothing is left running then
  */
 export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
-  const daemon = new Daemon(options);
+  const daemon = makeDaemon(options);
   try {
     await daemon.start();
   } catch (error) {
@@ -67,15 +73,26 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   return daemon;
 }
 
+function makeDaemon(options: DaemonOptions): Daemon {
+  try {
+    return new Daemon(options);
+  } catch (error) {
+    options.dataPlane.close(WORKERS_STOP_MS);
+    throw error;
+  }
+}
+
 export class Daemon {
   readonly #options: DaemonOptions;
   readonly #logger: Logger;
   readonly #slots: ServerSlots;
   readonly #dataPlane: DataPlane;
   readonly #note: RestartNoteKeeper;
+  readonly #memory: ClusterMemory;
   readonly #sessionLog: SessionLog;
   readonly #resourceLog: ResourceLog;
   readonly #monitor: Monitor;
+  readonly #failovers: Failovers;
   readonly #metrics: Metrics;
   readonly #watchdog: Watchdog;
   readonly #failureLimit = new RateLimit(FAILURE_LOG_EVERY_MS);
@@ -83,7 +100,6 @@ export class Daemon {
   #http: HttpListener | undefined;
   #warnings: readonly string[] = [];
   #verdict: Verdict | undefined;
-  #lastPrimary: ProvenPrimary | undefined;
   #epoch = 0;
   /** Of the last primary that this process has proven. */
   #provenEpoch = 0;
@@ -91,7 +107,7 @@ export class Daemon {
   #stopped: Promise<boolean> | undefined;
 
   constructor(options: DaemonOptions) {
-    const { config, dataPlane, logger, notifier, version } = options;
+    const { config, dataPlane, logger, notifier, state, version } = options;
     this.#options = options;
     this.#logger = logger;
     this.#config = config;
@@ -108,15 +124,22 @@ export class Daemon {
     });
     this.#sessionLog.enable(config.logLevel === 'debug');
     this.#note = noteOf(dataPlane, logger);
+    this.#memory = new ClusterMemory({ note: this.#note, logger, timers: systemTimers, ...state });
     this.#slots = new ServerSlots(this.#note.slots);
-    this.#epoch = this.#note.load().epoch;
-    this.#lastPrimary = this.#note.load().primary ?? undefined;
+    this.#epoch = this.#memory.load().epoch;
+    this.#failovers = new Failovers({
+      lastPrimary: this.#memory.load().primary ?? undefined,
+      stats: () => this.#dataPlane.stats(),
+      slotOf: (name) => this.#slots.find(name),
+      timers: systemTimers,
+    });
     // The workers may not have counted yet what they took up: no slot is given to another server.
     this.#assignSlots(dataPlane.recovery.recovered > 0);
     this.#metrics = new Metrics({
       stats: () => this.#dataPlane.stats(),
       candidates: () => this.#candidateViews(),
       epoch: () => this.#epoch,
+      state: () => this.#memory.state(),
       version,
     });
     this.#metrics.recovery(dataPlane.recovery);
@@ -124,9 +147,9 @@ export class Daemon {
       candidates: config.candidates,
       probe: config.probe,
       logger,
-      store: this.#note,
-      onVerdict: (verdict) => {
-        this.#decided(verdict);
+      store: this.#memory,
+      onVerdict: (verdict, _, doubt) => {
+        this.#decided(verdict, doubt);
       },
       onObservation: (observation) => {
         this.#metrics.observation(observation);
@@ -196,6 +219,7 @@ export class Daemon {
     const ended = this.#dataPlane.close(WORKERS_STOP_MS);
     this.#sessionLog.close();
     if (!ended) this.#logger.err('a worker thread did not end in time');
+    this.#memory.close();
     const { kept } = this.#dataPlane.recovery;
     const closed = Promise.all([this.#monitor.close(), this.#http?.close()]);
     // The next process takes the sessions up when this one has ended: they wait for nothing else.
@@ -273,23 +297,21 @@ export class Daemon {
     this.#warnings = warnings;
   }
 
-  #decided(verdict: Verdict): void {
+  #decided(verdict: Verdict, doubt: Doubt): void {
     const previous = this.#verdict;
-    const lastPrimary = this.#lastPrimary;
     this.#verdict = verdict;
-    if (verdict.kind === 'primary') {
-      this.#epoch = this.#provenEpoch = verdict.epoch;
-      this.#lastPrimary = verdict.primary;
-    }
+    if (verdict.kind === 'primary') this.#epoch = this.#provenEpoch = verdict.epoch;
+    const outcome = this.#failovers.decided(verdict, doubt);
     this.#route(verdict);
-    this.#metrics.verdict(verdict);
+    this.#metrics.verdict(verdict, outcome);
     logVerdict(this.#logger, {
       verdict,
       previous,
-      lastPrimary,
+      lastPrimary: outcome.lastPrimary,
       candidates: this.#config.candidates,
       observations: this.#monitor.observations(),
     });
+    if (outcome.failover !== undefined) logFailover(this.#logger, outcome.failover);
     this.#options.notifier.status(this.#status());
   }
 

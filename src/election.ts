@@ -18,7 +18,8 @@
 // - Sessions are cut on proof only: the server they are on answered from recovery, at the very address they use, or
 //   a higher timeline was proven. A probe that failed, or a server that is read-only out of recovery
 //   (default_transaction_read_only), withdraws the route from new clients and touches no session.
-// - While nothing is remembered, all candidates must have been heard or given up on before the first decision.
+// - While no primary is remembered, all candidates must have been heard or given up on before the first decision: the
+//   first to answer may be one of two, or of a timeline that another has left behind since the gateway was stopped.
 
 import type { Candidate } from './candidates.js';
 import type { Cut, Memory } from './memory.js';
@@ -51,10 +52,12 @@ export type NoPrimaryReason =
   | 'split-brain' // several writable servers on the highest timeline, none of them the current primary
   | 'several-clusters'; // nothing is remembered, and writable servers of different clusters answer
 
-export type FenceReason =
-  | 'foreign-cluster' // another system identifier
-  | 'stale-timeline' // writable, on a timeline that has been superseded
-  | 'rival'; // writable on the same timeline as the primary: split brain
+export const FENCE_REASONS = [
+  'foreign-cluster', // another system identifier
+  'stale-timeline', // writable, on a timeline that has been superseded
+  'rival', // writable on the same timeline as another, or as the primary that is in doubt: split brain
+] as const;
+export type FenceReason = (typeof FENCE_REASONS)[number];
 
 /** A server that must not be routed to, whatever it says of itself. */
 export interface Fenced {
@@ -107,7 +110,7 @@ interface Answer {
 export function elect(input: ElectionInput): Decision {
   const answers = answersOf(input);
   const claimants = answers.filter(({ state }) => !state.inRecovery && !state.readOnly);
-  if (input.memory.cluster === null) {
+  if (input.memory.primary === null) {
     const missing = input.candidates.filter(({ name }) => !input.observations.has(name));
     if (missing.length > 0) return none(input.memory, 'first-round', `not probed yet: ${namesOf(missing)}`, []);
   }
@@ -189,7 +192,7 @@ function elected(memory: Memory, winner: Answer, systemId: string, fenced: reado
   const detail = `${candidate.name} is the primary on timeline ${state.timeline}`;
   return {
     verdict: { kind: 'primary', primary, epoch, reason, detail, fenced, cut },
-    memory: { ...memory, primary, epoch, cut },
+    memory: { ...memory, primary, since: epoch === memory.epoch ? memory.since : winner.at, epoch, cut },
   };
 }
 
@@ -230,12 +233,17 @@ function none(memory: Memory, reason: NoPrimaryReason, detail: string, fenced: r
   return { verdict: { kind: 'none', reason, detail, fenced, cut: memory.cut }, memory };
 }
 
-/** Notes that the last primary answered from recovery: at its own address, else it may be another server of its name. */
+/**
+ * Notes that the last primary answered from recovery: at its own address, else it may be another server of its name; and
+ * since it became the primary, else it is what another name of it said before its promotion.
+ */
 function withDemotion(input: ElectionInput, own: readonly Answer[]): Memory {
   const { memory } = input;
   const last = memory.primary;
   if (last === null) return memory;
-  const proof = own.some(({ address, state }) => state.inRecovery && sameAddress(address, last.address));
+  const proof = own.some(
+    ({ at, address, state }) => at >= memory.since && state.inRecovery && sameAddress(address, last.address),
+  );
   return proof ? { ...memory, cut: cutBelow(memory, memory.epoch + 1, 'demoted') } : memory;
 }
 

@@ -7,12 +7,14 @@ import type { Command } from './cli.js';
 import { ConfigError, describeConfig, loadConfig } from './config.js';
 import type { LoadedConfig } from './config.js';
 import { EXIT, GatewayError } from './errors.js';
+import { forgetCluster } from './forget-cluster.js';
 import { createLogger } from './log.js';
 import type { Logger } from './log.js';
 import { resumeSessions } from './recovery.js';
+import { openState } from './state-directory.js';
 import { createNotifier, inheritedSockets } from './systemd.js';
 
-type RunCommand = Extract<Command, { kind: 'run' | 'check-config' }>;
+type RunCommand = Extract<Command, { overrides: unknown }>;
 
 /** Exit status of an error that ended the program. */
 function exitStatusOf(error: unknown): number {
@@ -20,11 +22,15 @@ function exitStatusOf(error: unknown): number {
   switch (error.code) {
     case 'CONFIG_INVALID':
     case 'CONFIG_UNREADABLE':
+    case 'STATE_INVALID':
+    case 'STATE_UNREADABLE':
       return EXIT.CONFIG;
     case 'USAGE':
       return EXIT.USAGE;
     case 'LISTEN_FAILED':
     case 'LISTEN_FDS_INVALID':
+    case 'STATE_IN_USE':
+    case 'STATE_WRITE_FAILED':
       return EXIT.UNAVAILABLE;
     default:
       return EXIT.SOFTWARE;
@@ -53,12 +59,23 @@ async function run(command: RunCommand, config: LoadedConfig, logger: Logger): P
   process.on('SIGHUP', () => {
     reload();
   });
+  // Before the sessions are taken up: what is not to be trusted must not be found out with them in hand.
+  const state = openState(config.stateDirectory, logger);
   const inherited = inheritedSockets(process.env, process.pid);
   const dataPlane = resumeSessions(config, inherited, process.env['NOTIFY_SOCKET']);
   const notifier = await createNotifier(logger);
   // It brings most of the program along, for which no session should wait.
   const { startDaemon } = await import('./daemon.js');
-  const started = startDaemon({ config, reload: load, inherited, dataPlane, notifier, logger, version: version() });
+  const started = startDaemon({
+    config,
+    reload: load,
+    inherited,
+    dataPlane,
+    state,
+    notifier,
+    logger,
+    version: version(),
+  });
   const first = await Promise.race([started, stopSignal]);
   if (typeof first === 'string') {
     logger.notice('stopping before the start was over', { signal: first });
@@ -68,7 +85,9 @@ async function run(command: RunCommand, config: LoadedConfig, logger: Logger): P
     first.reload();
   };
   logger.notice('stopping', { signal: await stopSignal });
-  return (await first.stop()) ? EXIT.OK : EXIT.SOFTWARE;
+  const orderly = await first.stop();
+  state.directory?.release();
+  return orderly ? EXIT.OK : EXIT.SOFTWARE;
 }
 
 async function main(): Promise<number> {
@@ -80,6 +99,12 @@ async function main(): Promise<number> {
     const command = parseArguments(process.argv.slice(2));
     if (command.kind === 'help' || command.kind === 'version') {
       process.stdout.write(command.kind === 'help' ? command.text : `pg-gateway ${version()}\n`);
+      return EXIT.OK;
+    }
+    if (command.kind === 'forget-cluster') {
+      process.stdout.write(
+        `${forgetCluster({ env: process.env, overrides: command.overrides, file: command.file })}\n`,
+      );
       return EXIT.OK;
     }
     const config = loadConfig({ env: process.env, overrides: command.overrides, file: command.file });

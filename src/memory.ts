@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 // What the election must remember from one observation to the next.
 //
-// Two parts with two lives. `cluster` is a safeguard and only ever grows. The rest
-// describes the sessions, and lives as long as they do: where they outlive the
-// process, so does it (restart-note.ts).
+// Two parts with two lives. `cluster` is a safeguard and only ever grows; it is kept
+// in the state directory for good (cluster-memory.ts). The rest describes the
+// sessions, and lives as long as they do: where they outlive the process, so does it
+// (restart-note.ts).
 //
 // Invariants: `cluster.timeline` never falls and `cluster.systemId` never
 // changes; `epoch` never falls; no session of an epoch below
@@ -31,6 +32,8 @@ export interface Memory {
   readonly cluster: RememberedCluster | null;
   /** The last proven primary, whether or not it still answers. */
   readonly primary: ProvenPrimary | null;
+  /** When `primary` was seen to be one, in `Observation.at` of this process; 0 if that was an earlier process. */
+  readonly since: number;
   /** Of `primary`: 0 = none yet. A new one for each change of identity, address or timeline. */
   readonly epoch: number;
   readonly cut: Cut | null;
@@ -38,7 +41,16 @@ export interface Memory {
 
 /** A memory that knows the cluster at most. */
 export function memoryOf(cluster: RememberedCluster | null): Memory {
-  return { cluster, primary: null, epoch: 0, cut: null };
+  return { cluster, primary: null, since: 0, epoch: 0, cut: null };
+}
+
+export function isSystemId(value: unknown): value is string {
+  return typeof value === 'string' && /^\d{1,20}$/.test(value);
+}
+
+/** 32 bits in PostgreSQL. */
+export function isTimeline(value: unknown): value is number {
+  return typeof value === 'number' && Number.isInteger(value) && value >= 1 && value < 2 ** 32;
 }
 
 /** Where it is kept. */

@@ -11,6 +11,7 @@
 
 import { performance } from 'node:perf_hooks';
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry, type Metric } from 'prom-client';
+import type { StateView } from './cluster-memory.js';
 import {
   CONNECT_BUCKETS_SECONDS,
   CONNECT_FAILURE_REASONS,
@@ -33,6 +34,7 @@ import {
   type CandidateView,
   type ConnectCounts,
 } from './metrics-samples.js';
+import { FENCE_REASONS, type FenceReason } from './election.js';
 import type { Observation } from './probe/observation.js';
 
 export type { CandidateView } from './metrics-samples.js';
@@ -44,6 +46,8 @@ export interface MetricsSources {
   readonly candidates: () => readonly CandidateView[];
   /** The epoch of the current route, 0 before the first. */
   readonly epoch: () => number;
+  /** What is remembered of the cluster, on disk. */
+  readonly state: () => StateView;
   /** Of the product. */
   readonly version: string;
   /** Monotonic clock, milliseconds. */
@@ -51,12 +55,18 @@ export interface MetricsSources {
 }
 
 /** What the metrics need of an election's verdict. */
-export type PrimaryView =
-  | {
-      readonly kind: 'primary';
-      readonly primary: { readonly candidate: { readonly name: string }; readonly timeline: number };
-    }
-  | { readonly kind: 'none' };
+export interface PrimaryView {
+  readonly kind: 'primary' | 'none';
+  readonly fenced: readonly { readonly reason: FenceReason }[];
+}
+
+/** What the metrics need of what a verdict has brought about. */
+export interface OutcomeView {
+  /** Milliseconds; undefined: no doubt was ended. */
+  readonly decidedInMs?: number | undefined;
+  /** Undefined: there was none. */
+  readonly failover?: object | undefined;
+}
 
 /** What the metrics need of the data plane's recovery. */
 export interface RecoveryView {
@@ -68,6 +78,9 @@ export interface RecoveryView {
 }
 
 export type ReloadResult = 'ok' | 'rejected';
+
+/** From a switchover that is seen at once to an outage of a minute. */
+const DECISION_BUCKETS_SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
 
 const RELOAD_RESULTS: readonly ReloadResult[] = ['ok', 'rejected'];
 
@@ -85,7 +98,6 @@ export class Metrics {
   readonly #slots = new Map<number, { readonly name: string; readonly since: ServerStats | undefined }>();
   #servers: readonly Server[] = [];
   #holdSeconds: DurationCounts = { buckets: HOLD_BUCKETS_SECONDS.map(() => 0n), sum: 0 };
-  #lastPrimary: { readonly name: string; readonly timeline: number } | undefined;
   /** When the running outage began; undefined while there is a primary. */
   #withoutPrimarySince: number | undefined;
   #withoutPrimaryMs = 0;
@@ -95,6 +107,7 @@ export class Metrics {
     this.#now = sources.now ?? (() => performance.now());
     this.#withoutPrimarySince = this.#now();
     this.#metrics.buildInfo.set({ version: sources.version, node: process.versions.node }, 1);
+    for (const reason of FENCE_REASONS) this.#metrics.serversFenced.set({ reason }, 0);
     for (const result of RELOAD_RESULTS) this.#metrics.reloads.inc({ result }, 0);
     this.#declareComputed();
     collectProcessMetrics(this.#registry);
@@ -114,18 +127,20 @@ export class Metrics {
     if (observation.kind === 'failed') this.#metrics.probeFailures.inc({ server, reason: observation.reason });
   }
 
-  /** The verdict has changed. Also counts as a failover: the same server on a higher timeline. */
-  verdict(verdict: PrimaryView): void {
+  /** The verdict has changed. */
+  verdict(verdict: PrimaryView, { decidedInMs, failover }: OutcomeView): void {
+    if (decidedInMs !== undefined) this.#metrics.decisionSeconds.observe(decidedInMs / 1000);
+    if (failover !== undefined) this.#metrics.failovers.inc();
+    for (const reason of FENCE_REASONS) {
+      const count = verdict.fenced.filter((fenced) => fenced.reason === reason).length;
+      this.#metrics.serversFenced.set({ reason }, count);
+      if (reason === 'rival') this.#metrics.splitBrain.set(count > 0 ? 1 : 0);
+    }
     if (verdict.kind === 'none') {
       this.#withoutPrimarySince ??= this.#now();
       return;
     }
-    const { timeline } = verdict.primary;
-    const { name } = verdict.primary.candidate;
-    const last = this.#lastPrimary;
-    if (last !== undefined && (last.name !== name || timeline > last.timeline)) this.#metrics.failovers.inc();
-    this.#lastPrimary = { name, timeline };
-    this.#withoutPrimaryMs = this.#outageMs();
+    this.#withoutPrimaryMs += this.#runningOutageMs();
     this.#withoutPrimarySince = undefined;
   }
 
@@ -158,9 +173,8 @@ export class Metrics {
     return this.#registry.metrics();
   }
 
-  #outageMs(): number {
-    const running = this.#withoutPrimarySince === undefined ? 0 : this.#now() - this.#withoutPrimarySince;
-    return this.#withoutPrimaryMs + running;
+  #runningOutageMs(): number {
+    return this.#withoutPrimarySince === undefined ? 0 : this.#now() - this.#withoutPrimarySince;
   }
 
   /** Makes the series of candidates that came, and drops those of candidates that went. */
@@ -208,8 +222,13 @@ export class Metrics {
     for (const reason of END_REASONS) metrics.ended.inc({ reason }, Number(stats.ended[reason]));
     metrics.epoch.set(this.#sources.epoch());
     metrics.hasPrimary.set(hasPrimary ? 1 : 0);
+    const state = this.#sources.state();
+    metrics.stateSaved.set(state.saved ? 1 : 0);
+    metrics.stateWriteFailures.reset();
+    metrics.stateWriteFailures.inc(state.writeFailures);
     metrics.withoutPrimary.reset();
-    metrics.withoutPrimary.inc(this.#outageMs() / 1000);
+    metrics.withoutPrimary.inc((this.#withoutPrimaryMs + this.#runningOutageMs()) / 1000);
+    metrics.withoutPrimaryNow.set(this.#runningOutageMs() / 1000);
     metrics.loopBusy.reset();
     metrics.loopBusy.inc(performance.eventLoopUtilization().active / 1000);
   }
@@ -331,6 +350,17 @@ function declareMetrics(registry: Registry) {
     epoch: gauge('epoch', 'Number of the current route; each new route has a higher one.'),
     failovers: counter('failovers_total', 'Times another server, or a higher timeline, became the proven primary.'),
     withoutPrimary: counter('seconds_without_primary_total', 'Time without a proven primary, with the running outage.'),
+    withoutPrimaryNow: gauge('seconds_without_primary', 'How long the running outage has lasted; 0 with a primary.'),
+    decisionSeconds: new Histogram({
+      name: 'pg_gateway_decision_duration_seconds',
+      help: 'From the first doubt about the primary to the proof of one, the same or another.',
+      buckets: DECISION_BUCKETS_SECONDS,
+      registers,
+    }),
+    serversFenced: gauge('servers_fenced', 'Servers that get no traffic whatever they say, by reason.', 'reason'),
+    splitBrain: gauge('split_brain', 'Whether several servers are writable on the newest timeline.'),
+    stateSaved: gauge('state_saved', 'Whether what is remembered of the cluster is in the state directory.'),
+    stateWriteFailures: counter('state_write_failures_total', 'Times it could not be written there.'),
     reloads: counter('config_reloads_total', 'Reloads of the configuration, by result.', 'result'),
     workerSessions: gauge('worker_sessions', 'Sessions of the worker thread now.', 'worker'),
     workerLag: gauge('worker_loop_lag_seconds', 'How late the worker answered its last heartbeat.', 'worker'),

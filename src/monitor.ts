@@ -39,9 +39,9 @@ export interface MonitorOptions {
   /**
    * The first decision, and each one after it that differs: in the route (identity, address or timeline of the
    * primary, or none), in what is proven about sessions, in why there is no primary, or in who is fenced. The reason
-   * of a primary is that of its election, until the next one.
+   * of a primary is that of its election, until the next one. `doubt` is what it ends, or leaves open.
    */
-  readonly onVerdict: (verdict: Verdict, previous: Verdict | undefined) => void;
+  readonly onVerdict: (verdict: Verdict, previous: Verdict | undefined, doubt: Doubt) => void;
   /** Each probe's, before it is decided on. */
   readonly onObservation?: (observation: Observation) => void;
   /** Default: the memory of this process. */
@@ -49,6 +49,14 @@ export interface MonitorOptions {
   readonly timers?: Timers;
   /** Default: over SQL. */
   readonly openProber?: ProberFactory;
+}
+
+/** Why the primary is looked for. */
+export interface Doubt {
+  /** When it was first suspected that it might be another one, or none: the time of the monitor's timers. */
+  readonly since: number;
+  /** One line for the log. */
+  readonly cause: string;
 }
 
 /** A candidate under watch. */
@@ -87,6 +95,8 @@ export class Monitor {
   #verdict: Verdict | undefined;
   /** When the present search began; undefined: calm. */
   #searchSince: number | undefined;
+  /** Undefined: calm, and nothing speaks against the primary. */
+  #doubt: Doubt | undefined;
   /** When the proven primary came under suspicion, and no probe begun since then has ended. */
   #suspectSince: number | undefined;
   #lastRoundAt = -Infinity;
@@ -115,6 +125,7 @@ export class Monitor {
     if (this.#state !== 'new') return;
     this.#state = 'running';
     this.#searchSince = this.#timers.now();
+    this.#doubt = { since: this.#searchSince, cause: 'start' };
     for (const candidate of this.#candidates) this.#slots.set(candidate.name, this.#openSlot(candidate));
     this.#beginRound(this.#timers.now());
   }
@@ -132,6 +143,7 @@ export class Monitor {
     if (this.#state !== 'running') return;
     if (this.#verdict?.kind === 'primary') {
       this.#suspectSince = this.#timers.now();
+      this.#doubt ??= { since: this.#suspectSince, cause: why };
       this.#chooseCadence();
     }
     this.#requestRound(why);
@@ -292,14 +304,18 @@ export class Monitor {
     if (previous === undefined && verdict.kind === 'none' && !roundIsOver) return;
     if (previous !== undefined && isDeepStrictEqual(essence(previous), essence(verdict))) return;
     this.#verdict = verdict;
+    // Nothing was suspected before it was proven: an orderly switchover, or a probe that failed.
+    const cause = verdict.kind === 'none' ? verdict.detail : verdict.reason;
+    const doubt = (this.#doubt ??= { since: this.#timers.now(), cause });
     this.#chooseCadence();
-    this.#options.onVerdict(verdict, previous);
+    this.#options.onVerdict(verdict, previous, doubt);
     this.#endFirstRound();
   }
 
   #chooseCadence(): void {
     if (this.#verdict?.kind !== 'primary') this.#suspectSince = undefined;
     const searches = this.#verdict?.kind !== 'primary' || this.#suspectSince !== undefined;
+    if (!searches) this.#doubt = undefined;
     if (searches === (this.#searchSince !== undefined)) return;
     this.#searchSince = searches ? this.#timers.now() : undefined;
     this.#rearm();

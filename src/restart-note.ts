@@ -11,7 +11,7 @@ import { isIP } from 'node:net';
 import type { Candidate } from './candidates.js';
 import { MAX_EPOCH, MAX_SERVERS } from './dataplane.js';
 import type { ProvenPrimary } from './election.js';
-import { memoryOf } from './memory.js';
+import { isSystemId, isTimeline, memoryOf } from './memory.js';
 import type { Cut, Memory, MemoryStore, RememberedCluster } from './memory.js';
 
 /** Name of a server and its slot, in the order of assignment. */
@@ -25,8 +25,9 @@ export interface RestartNote {
 /** Another number whenever the meaning changes. */
 const NOTE_VERSION = 1;
 
-export function encodeNote(note: RestartNote): string {
-  return JSON.stringify({ version: NOTE_VERSION, ...note });
+export function encodeNote({ memory: { since: _, ...memory }, slots }: RestartNote): string {
+  // Each process has a clock of its own.
+  return JSON.stringify({ version: NOTE_VERSION, memory, slots });
 }
 
 /** Undefined: not a note of this version, or not a whole one. */
@@ -40,7 +41,7 @@ export function decodeNote(text: string): RestartNote | undefined {
   if (!isObject(value) || value['version'] !== NOTE_VERSION) return undefined;
   const { memory, slots } = value;
   if (!isMemory(memory) || !isSlots(slots)) return undefined;
-  return { memory, slots };
+  return { memory: { ...memory, since: 0 }, slots };
 }
 
 /** Keeps the note that is in the ledger up to date. */
@@ -86,7 +87,7 @@ function isWhole(value: unknown, min: number, max: number): value is number {
   return typeof value === 'number' && Number.isInteger(value) && value >= min && value <= max;
 }
 
-function isMemory(value: unknown): value is Memory {
+function isMemory(value: unknown): value is Omit<Memory, 'since'> {
   if (!isObject(value)) return false;
   const { cluster, primary, epoch, cut } = value;
   return (
@@ -143,15 +144,6 @@ function isSlots(value: unknown): value is readonly SlotEntry[] {
     names.add(name);
   }
   return slots.size === entries.length && names.size === entries.length;
-}
-
-function isSystemId(value: unknown): value is string {
-  return typeof value === 'string' && /^\d{1,20}$/.test(value);
-}
-
-/** 32 bits in PostgreSQL. */
-function isTimeline(value: unknown): value is number {
-  return isWhole(value, 1, 2 ** 32 - 1);
 }
 
 function isPort(value: unknown): value is number {

@@ -49,9 +49,14 @@ export class ServerSlots {
 
   /** @throws GatewayError INTERNAL for a server that never was a candidate */
   of(name: string): number {
-    const slot = this.#slots.get(name);
+    const slot = this.find(name);
     if (slot === undefined) throw new GatewayError('INTERNAL', `no slot for server ${name}`);
     return slot;
+  }
+
+  /** Undefined: it has none, or none any more. */
+  find(name: string): number | undefined {
+    return this.#slots.get(name);
   }
 
   /** The name that has the slot; undefined: nobody. */

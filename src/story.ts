@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
-// What people are told of a verdict: the log's STATE CHANGE line, the lines about
-// fenced servers, and systemd's status line. Words only; decides nothing.
+// What people are told of a verdict: the log's STATE CHANGE and failover lines, the
+// lines about fenced servers, and systemd's status line. Words only; decides nothing.
 
 import type { Candidate } from './candidates.js';
 import { describeStates } from './describe-states.js';
 import type { ProvenPrimary, Verdict } from './election.js';
+import type { Failover } from './failovers.js';
 import type { Logger } from './log.js';
 import type { Observation } from './probe/observation.js';
 
@@ -41,13 +42,32 @@ export function logVerdict(logger: Logger, change: VerdictChange): void {
   }
 }
 
+/** The whole of a failover in one line, once it is decided. */
+export function logFailover(logger: Logger, failover: Failover): void {
+  const { old, new: next, doubt, decidedInMs, cut, held } = failover;
+  logger.notice('failover', {
+    old: wordsOf(old),
+    new: wordsOf(next),
+    timeline: `${old.timeline.toString()}->${next.timeline.toString()}`,
+    doubt: doubt.cause,
+    decided_in_ms: decidedInMs.toFixed(1),
+    held,
+    cut,
+  });
+}
+
 /** For `systemctl status`: the primary, or why there is none, and how many sessions there are. */
 export function statusText(verdict: Verdict | undefined, sessions: number): string {
   const count = `${sessions.toString()} ${sessions === 1 ? 'session' : 'sessions'}`;
   if (verdict === undefined) return `Looking for the primary; ${count}`;
-  if (verdict.kind === 'none') return `No primary (${verdict.detail}); ${count}`;
+  if (verdict.kind === 'none') {
+    const what = verdict.reason === 'split-brain' ? `split brain, ${verdict.detail}` : verdict.detail;
+    return `No primary (${what}); ${count}`;
+  }
   const { candidate, timeline } = verdict.primary;
-  return `Primary is ${candidate.name} on timeline ${timeline.toString()}; ${count}`;
+  const rivals = verdict.fenced.filter(({ reason }) => reason === 'rival').map((rival) => rival.candidate.name);
+  const splitBrain = rivals.length === 0 ? '' : `; split brain: ${rivals.join(', ')} is writable on it too`;
+  return `Primary is ${candidate.name} on timeline ${timeline.toString()}${splitBrain}; ${count}`;
 }
 
 /** `db1:5432`, with the address where the name is resolved to one; `none`. */

@@ -76,6 +76,8 @@ export interface Bench {
   readonly timers: FakeTimers;
   readonly store: ProcessMemoryStore;
   readonly verdicts: string[];
+  /** Of each verdict: `time of the verdict - since: cause`. */
+  readonly doubts: string[];
   readonly lines: string[];
   readonly last: () => Verdict | undefined;
   readonly prober: (host: string) => FakeProber;
@@ -94,6 +96,7 @@ export function bench(
   if (remembered !== undefined) store.save(memoryOf(remembered));
   const probers = new Map<string, FakeProber>();
   const verdicts: string[] = [];
+  const doubts: string[] = [];
   const lines: string[] = [];
   let last: Verdict | undefined;
   const monitor = new Monitor({
@@ -107,7 +110,8 @@ export function bench(
       probers.set(options.candidate.host, prober);
       return prober;
     },
-    onVerdict: (verdict, previous) => {
+    onVerdict: (verdict, previous, { since, cause }) => {
+      doubts.push(`${String(timers.now() - since)} ms: ${cause}`);
       assert.is(previous, last);
       last = verdict;
       const route = verdict.kind === 'primary' ? `${verdict.primary.candidate.host}#${String(verdict.epoch)} ` : '';
@@ -122,6 +126,7 @@ export function bench(
     timers,
     store,
     verdicts,
+    doubts,
     lines,
     last: () => last,
     prober: (host) => {

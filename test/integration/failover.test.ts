@@ -70,6 +70,8 @@ test('after a crash new sessions go to the promoted standby, and what was writte
     assert.is(samples.get('pg_gateway_server_role', { server: next.candidate, role: 'primary' }), 1);
     assert.is(samples.get('pg_gateway_server_timeline', { server: next.candidate }), 2);
     assert.ok(samples.get('pg_gateway_seconds_without_primary_total') > 0);
+    assert.is(samples.get('pg_gateway_seconds_without_primary'), 0);
+    assert.is(samples.get('pg_gateway_decision_duration_seconds_count'), 1);
   });
 });
 
@@ -155,6 +157,10 @@ test('an idle session is cut within a second when another server is promoted bes
     const took = await timed(() => session.ended());
     assert.ok(took < CUT_WITHIN_MS, `it took ${took} ms`);
     await gateway.primaryIs(next.candidate);
+    const told = await gateway.logged('failover', { old: primary.candidate, new: next.candidate });
+    assert.equal([told.fields.get('timeline'), told.fields.get('cut')], ['1->2', '1']);
+    assert.ok(told.fields.get('doubt'), 'it has a cause');
+    assert.match(told.fields.get('decided_in_ms') ?? '', /^\d+\.\d$/);
     await gateway.metric('pg_gateway_sessions_cut_total', {}, (value) => value === 1);
     assert.is(await query(gateway.clients, WHERE), String(next.port));
     assert.is(

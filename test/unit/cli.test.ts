@@ -43,6 +43,15 @@ const GOOD: readonly (readonly [string, Command])[] = [
       ],
     },
   ],
+  ['--forget-cluster', { ...run, kind: 'forget-cluster' }],
+  [
+    '--forget-cluster --config x.toml --state-directory=/s',
+    {
+      kind: 'forget-cluster',
+      file: 'x.toml',
+      overrides: [{ key: 'state_directory', value: '/s', option: '--state-directory' }],
+    },
+  ],
   ['--version', { kind: 'version' }],
   ['-V', { kind: 'version' }],
   ['-V --check-config', { kind: 'version' }],
@@ -77,6 +86,7 @@ const BAD: readonly (readonly [string, string])[] = [
   ['--listen-port --workers 2', '--listen-port: expected PORT after it'],
   ['-c a -c b', '--config: given twice'],
   ['--check-config --check-config', '--check-config: given twice'],
+  ['--forget-cluster --check-config', '--forget-cluster: not together with --check-config'],
   ['--listen-port 1 :: 2', '--listen-port: also given as <listen_port>'],
   ['--listen-host :: :: 2', '--listen-host: also given as <listen_host>'],
 ];

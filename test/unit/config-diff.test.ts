@@ -28,6 +28,7 @@ test('tells what a reload changes, and what waits for a restart', ({ machine }) 
   const root = machine.write('root.crt', '');
   const next = machine.load({
     CANDIDATES: 'a, b',
+    STATE_DIRECTORY: '/state',
     LISTEN_HOST: '::',
     LISTEN_PORT: '1',
     NUM_THREADS: '2',
@@ -53,11 +54,24 @@ test('tells what a reload changes, and what waits for a restart', ({ machine }) 
     LOG_LEVEL: 'err',
   });
   const { live, fixed, applied } = diffConfig(running, next);
-  assert.equal(fixed, ['listen.host', 'listen.port', 'sessions.workers', 'metrics.host', 'metrics.port']);
+  assert.equal(fixed, [
+    'state_directory',
+    'listen.host',
+    'listen.port',
+    'sessions.workers',
+    'metrics.host',
+    'metrics.port',
+  ]);
   assert.equal([...live, ...fixed].sort(), SETTINGS.map(({ key }) => key).sort());
   assert.equal(
     withoutSettings({ ...next, ...applied }),
-    withoutSettings({ ...next, listen: running.listen, metrics: running.metrics, workers: running.workers }),
+    withoutSettings({
+      ...next,
+      stateDirectory: running.stateDirectory,
+      listen: running.listen,
+      metrics: running.metrics,
+      workers: running.workers,
+    }),
   );
   assert.equal(diffConfig(applied, next).fixed, fixed, 'and says it again at the next reload');
 });

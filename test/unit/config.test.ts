@@ -26,6 +26,7 @@ function withoutSettings({ settings: _, warnings: __, ...config }: LoadedConfig)
 test('has the defaults of the original', ({ machine }) => {
   assert.equal(withoutSettings(machine.load({ CANDIDATES: 'db1' })), {
     candidates: [{ host: 'db1', port: 5432, name: 'db1:5432' }],
+    stateDirectory: undefined,
     listen: { host: 'localhost', port: 5432 },
     metrics: { host: '::', port: 9090 },
     probe: {
@@ -51,6 +52,7 @@ test('reads every variable', ({ machine }) => {
   const file = (name: string): string => machine.write(name, '');
   const env = {
     CANDIDATES: 'db1:1, [::1]:2',
+    STATE_DIRECTORY: '/var/lib/one:/var/lib/two',
     LISTEN_HOST: '::',
     LISTEN_PORT: '0',
     NUM_THREADS: '64',
@@ -81,6 +83,7 @@ test('reads every variable', ({ machine }) => {
       { host: 'db1', port: 1, name: 'db1:1' },
       { host: '::1', port: 2, name: '[::1]:2' },
     ],
+    stateDirectory: '/var/lib/one',
     listen: { host: '::', port: 0 },
     metrics: { host: '127.0.0.1', port: 65535 },
     probe: {
@@ -107,6 +110,7 @@ test('reads every key of a file', ({ machine }) => {
   const path = machine.write(
     'etc/pg-gateway.toml',
     `candidates = ["db1:1", "[::1]:2"]
+    state_directory = "/var/lib/one"
     [listen]
     host = "::"
     port = 1
@@ -152,6 +156,7 @@ test('reads every key of a file', ({ machine }) => {
       { host: 'db1', port: 1, name: 'db1:1' },
       { host: '::1', port: 2, name: '[::1]:2' },
     ],
+    stateDirectory: '/var/lib/one',
     listen: { host: '::', port: 1 },
     metrics: { host: '127.0.0.1', port: 2 },
     probe: {
@@ -359,6 +364,7 @@ test('prints each value with its source, and no secret', ({ machine }) => {
 #   ${path}
 
 candidates = ["db1:5432", "db2:1"]  # environment CANDIDATES
+# state_directory is not set
 
 [listen]
 host = "localhost"  # default

@@ -49,7 +49,9 @@ test('every metric is named', async () => {
     workers: [],
     kept: { sessions: 0, segments: 0, messages: 0, failures: 0n },
   };
-  const metrics = new Metrics({ stats: () => stats, candidates: () => [], epoch: () => 0, version: '0' });
+  const state = { saved: false, writeFailures: 0 };
+  const sources = { stats: () => stats, candidates: () => [], epoch: () => 0, state: () => state, version: '0' };
+  const metrics = new Metrics(sources);
   const names = [...(await metrics.render()).matchAll(/^# HELP pg_gateway_(\w+) /gmu)].map((match) => match[1]);
   assert.ok(names.length > 20);
   for (const name of names) assert.ok(readme.includes(`\`${String(name)}\``), `README does not name ${String(name)}`);

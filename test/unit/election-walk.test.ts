@@ -2,7 +2,7 @@
 // The election on random histories: what must hold whatever is seen.
 
 import { elect } from '#src/election.js';
-import type { Decision } from '#src/election.js';
+import type { Decision, ProvenPrimary } from '#src/election.js';
 import { memoryOf } from '#src/memory.js';
 import type { Memory } from '#src/memory.js';
 import type { Observation } from '#src/probe/observation.js';
@@ -86,6 +86,82 @@ function checkStep(
     assert.ok((memory.cut?.belowEpoch ?? 0) <= before.epoch + 1, 'a cut of what is to come');
   }
 }
+
+/** All that was ever seen and decided: what no restart of the gateway may undo. */
+class History {
+  /** Address -> when a server there last answered from recovery. */
+  readonly #recoveries = new Map<string, number>();
+  /** Name -> when it last was no candidate. */
+  readonly #absences = new Map<string, number>();
+  #systemId: string | undefined;
+  #timeline = 0;
+  /** Who is the primary, and when it last claimed to be. Undefined: nobody was, since the gateway was started. */
+  #primary: { readonly elected: ProvenPrimary; readonly claimedAt: number } | undefined;
+  /** Elections of another server on the same timeline. */
+  moves = 0;
+
+  see(seen: Observation, hosts: readonly string[]): void {
+    if (seen.kind === 'answered' && seen.state.inRecovery) this.#recoveries.set(seen.address.address, seen.at);
+    for (const host of HOSTS) if (!hosts.includes(host)) this.#absences.set(candidate(host).name, seen.at);
+  }
+
+  /** The gateway was stopped and started: it knows the cluster, and not who was the primary. */
+  stopped(): void {
+    this.#primary = undefined;
+  }
+
+  decided(elected: ProvenPrimary, claimedAt: number): void {
+    assert.is(elected.systemId, this.#systemId ?? elected.systemId, 'another cluster than ever before');
+    assert.ok(elected.timeline >= this.#timeline, 'a lower timeline than ever before');
+    const last = this.#primary;
+    const from = last?.elected;
+    if (from?.timeline === elected.timeline && from.address.address !== elected.address.address) {
+      const since = last?.claimedAt ?? 0;
+      const demoted = (this.#recoveries.get(from.address.address) ?? -1) > since;
+      const removed = (this.#absences.get(from.candidate.name) ?? -1) > since;
+      const renamed = from.candidate.name === elected.candidate.name;
+      assert.ok(demoted || removed || renamed, 'a flap without proof that is newer than the last claim');
+      if (!renamed) this.moves += 1;
+    }
+    this.#systemId = elected.systemId;
+    this.#timeline = elected.timeline;
+    this.#primary = { elected, claimedAt };
+  }
+}
+
+test('random histories over stops: never a lower timeline, another cluster, or a flap without new proof', () => {
+  let moves = 0;
+  let stops = 0;
+  for (let seed = 1; seed <= 300; seed += 1) {
+    const random = randomFrom(seed + 1000);
+    const history = new History();
+    const observations = new Map<string, Observation>();
+    let memory = memoryOf(null);
+    let hosts = HOSTS;
+    for (let at = 1; at <= 200; at += 1) {
+      if (random(40) === 0) hosts = HOSTS.filter(() => random(4) > 0);
+      if (random(30) === 0) {
+        memory = memoryOf(memory.cluster);
+        observations.clear();
+        history.stopped();
+        stops += 1;
+      }
+      const seen = randomObservation(random, at, memory.cluster?.timeline ?? 2);
+      observations.set(seen.candidate.name, seen);
+      for (const name of observations.keys()) {
+        if (!hosts.some((host) => candidate(host).name === name)) observations.delete(name);
+      }
+      history.see(seen, hosts);
+      const { verdict, memory: next } = elect({ candidates: hosts.map(candidate), observations, memory });
+      memory = next;
+      if (verdict.kind !== 'primary') continue;
+      const claim = observations.get(verdict.primary.candidate.name);
+      history.decided(verdict.primary, claim?.at ?? at);
+    }
+    moves += history.moves;
+  }
+  assert.ok(moves > 100 && stops > 1000, `the walk came by ${moves} moves and ${stops} stops`);
+});
 
 test('random histories: never a lower timeline, never a foreign server, no move and no cut without proof', () => {
   const seen = new Map<string, number>();

@@ -53,9 +53,29 @@ const ROWS: readonly Row[] = [
     fenced: ['a:stale-timeline'],
   },
   {
-    what: 'with memory a claim on the remembered timeline needs no waiting',
+    what: 'a remembered timeline does not make the first to answer the primary',
     remembered: { systemId: CLUSTER, timeline: 3 },
     steps: [{ candidates: ['a', 'b'], seen: [primary('a', 3)] }],
+    expect: 'first-round',
+  },
+  {
+    what: 'for another may be writable on it too',
+    remembered: { systemId: CLUSTER, timeline: 3 },
+    steps: [{ candidates: ['a', 'b'], seen: [primary('a', 3)] }, [primary('b', 3)]],
+    expect: 'split-brain',
+    fenced: ['a:rival', 'b:rival'],
+  },
+  {
+    what: 'or on a higher one',
+    remembered: { systemId: CLUSTER, timeline: 3 },
+    steps: [{ candidates: ['a', 'b'], seen: [primary('a', 3)] }, [primary('b', 4)]],
+    expect: 'b/4#1',
+    fenced: ['a:stale-timeline'],
+  },
+  {
+    what: 'or nobody: who is alone on the remembered timeline is the primary',
+    remembered: { systemId: CLUSTER, timeline: 3 },
+    steps: [{ candidates: ['a', 'b'], seen: [primary('a', 3)] }, [failed('b')]],
     expect: 'a/3#1',
   },
   { what: 'all down', steps: [[failed('a'), failed('b')]], expect: 'no-primary' },
@@ -144,6 +164,15 @@ const ROWS: readonly Row[] = [
     steps: [[primary('a', 1), standby('b', 1)], [standby('a', 1)]],
     expect: 'primary-demoted',
     cut: '2 demoted',
+  },
+  {
+    what: 'what another name of it said before its promotion is no proof, also when its own name has moved on',
+    steps: [
+      [standby('d', 1, { at: 1 }), standby('b', 1, { at: 1 })],
+      [primary('b', 2, { at: 2, address: addressOf('d') })],
+      [standby('b', 2, { at: 3 })],
+    ],
+    expect: 'primary-in-doubt',
   },
   {
     what: 'the proof outlives its silence',

@@ -77,11 +77,12 @@ function view(name: string, server: number, observation?: Observation, fenced = 
 
 /** Metrics over sources that a test can change. */
 function setUp(views: readonly CandidateView[] = []) {
-  const state = { stats: STATS, views, epoch: 3, now: 0 };
+  const state = { stats: STATS, views, epoch: 3, now: 0, state: { saved: true, writeFailures: 0 } };
   const metrics = new Metrics({
     stats: () => state.stats,
     candidates: () => state.views,
     epoch: () => state.epoch,
+    state: () => state.state,
     version: '1.2.3',
     now: () => state.now,
   });
@@ -262,47 +263,71 @@ test('a removed candidate has no series left, not even by a late probe; a new on
   assert.is((await scrape(metrics)).get(otherFailures), '2');
 });
 
-test('failovers: another server or a higher timeline, not an outage in between', async () => {
+test('verdicts: whether there is a primary, failovers, and how long decisions took', async () => {
   const { metrics } = setUp();
-  const verdicts: readonly (readonly [name: string | undefined, timeline: number, failovers: number])[] = [
-    [undefined, 0, 0],
-    ['a:1', 1, 0], // the first primary is no failover
-    [undefined, 0, 0],
-    ['a:1', 1, 0], // back again
-    ['b:1', 2, 1],
-    ['b:1', 2, 1], // another address, say
-    [undefined, 0, 1],
-    ['a:1', 3, 2],
-    ['a:1', 4, 3], // it was promoted again
-  ];
-  for (const [name, timeline, failovers] of verdicts) {
-    metrics.verdict(
-      name === undefined ? { kind: 'none' } : { kind: 'primary', primary: { candidate: { name }, timeline } },
-    );
-    const series = await scrape(metrics);
-    assert.is(series.get('pg_gateway_failovers_total'), failovers.toString());
-    assert.is(series.get('pg_gateway_has_primary'), name === undefined ? '0' : '1');
-  }
+  const primary = { kind: 'primary', fenced: [] } as const;
+  metrics.verdict(primary, {});
+  let series = await scrape(metrics);
+  assert.is(series.get('pg_gateway_has_primary'), '1');
+  assert.is(series.get('pg_gateway_failovers_total'), '0');
+  assert.is(series.get('pg_gateway_decision_duration_seconds_count'), '0');
+  metrics.verdict({ kind: 'none', fenced: [] }, {});
+  assert.is((await scrape(metrics)).get('pg_gateway_has_primary'), '0');
+  metrics.verdict(primary, { decidedInMs: 30 });
+  metrics.verdict(primary, { decidedInMs: 2000, failover: {} });
+  series = await scrape(metrics);
+  assert.is(series.get('pg_gateway_failovers_total'), '1');
+  const buckets = only(series, /decision_duration_seconds_(?:bucket\{le="(?:0.025|0.05|1|2.5)"|sum|count)/);
+  assert.equal(Object.values(buckets), ['0', '1', '1', '2', '2.03', '2']);
+});
+
+test('fenced servers by reason, and split brain', async () => {
+  const { metrics } = setUp();
+  const fenced = async () => only(await scrape(metrics), /servers_fenced|split_brain/);
+  const expected = (foreign: string, stale: string, rival: string, splitBrain: string) => ({
+    'pg_gateway_servers_fenced{reason="foreign-cluster"}': foreign,
+    'pg_gateway_servers_fenced{reason="stale-timeline"}': stale,
+    'pg_gateway_servers_fenced{reason="rival"}': rival,
+    pg_gateway_split_brain: splitBrain,
+  });
+  assert.equal(await fenced(), expected('0', '0', '0', '0'));
+  metrics.verdict({ kind: 'none', fenced: [{ reason: 'stale-timeline' }, { reason: 'foreign-cluster' }] }, {});
+  assert.equal(await fenced(), expected('1', '1', '0', '0'));
+  metrics.verdict({ kind: 'none', fenced: [{ reason: 'rival' }, { reason: 'rival' }] }, {});
+  assert.equal(await fenced(), expected('0', '0', '2', '1'));
+  metrics.verdict({ kind: 'none', fenced: [] }, {});
+  assert.equal(await fenced(), expected('0', '0', '0', '0'));
+});
+
+test('what is remembered on disk', async () => {
+  const { state, metrics } = setUp();
+  const saved = async () => Object.values(only(await scrape(metrics), /pg_gateway_state_/));
+  assert.equal(await saved(), ['1', '0']);
+  state.state = { saved: false, writeFailures: 3 };
+  assert.equal(await saved(), ['0', '3']);
 });
 
 test('seconds without a primary: from the start, with the running outage, never going back', async () => {
   const { state, metrics } = setUp();
   const seconds = async () => (await scrape(metrics)).get('pg_gateway_seconds_without_primary_total');
-  const primary = { kind: 'primary', primary: { candidate: { name: 'a:1' }, timeline: 1 } } as const;
+  const running = async () => (await scrape(metrics)).get('pg_gateway_seconds_without_primary');
+  const primary = { kind: 'primary', fenced: [] } as const;
   state.now = 1500;
   assert.is(await seconds(), '1.5');
-  metrics.verdict(primary);
+  metrics.verdict(primary, {});
   state.now = 5000;
   assert.is(await seconds(), '1.5');
-  metrics.verdict({ kind: 'none' });
+  metrics.verdict({ kind: 'none', fenced: [] }, {});
   state.now = 6000;
-  metrics.verdict({ kind: 'none' }); // another reason: the outage goes on
+  metrics.verdict({ kind: 'none', fenced: [] }, {}); // another reason: the outage goes on
   state.now = 7000;
   assert.is(await seconds(), '3.5');
-  metrics.verdict(primary);
+  assert.is(await running(), '2');
+  metrics.verdict(primary, {});
   state.now = 9000;
-  metrics.verdict(primary);
+  metrics.verdict(primary, {});
   assert.is(await seconds(), '3.5');
+  assert.is(await running(), '0');
 });
 
 test('reloads by result', async () => {
@@ -333,7 +358,7 @@ test('an idle process with metrics stays idle', () => {
   const url = new URL('../../../dist/metrics.js', import.meta.url).href;
   const program = `
     import { Metrics } from ${JSON.stringify(url)};
-    new Metrics({ stats: () => ({}), candidates: () => [], epoch: () => 0, version: '1' });
+    new Metrics({ stats: () => ({}), candidates: () => [], epoch: () => 0, state: () => ({}), version: '1' });
     const switches = () => process.resourceUsage().voluntaryContextSwitches;
     setTimeout(() => {
       const before = switches();

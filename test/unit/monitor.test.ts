@@ -24,13 +24,16 @@ test('the first decision waits for every candidate, answered or failed', async (
   assert.ok(await isResolved(monitor.firstRound));
 });
 
-test('with memory the first proof decides, and ends the first round', async () => {
+test('a remembered cluster alone does not end the first round: a promotion may have been missed', async () => {
   const remembered = { systemId: '7000000000000000001', timeline: 2 };
   const { monitor, prober, verdicts, settle } = bench(['a', 'b'], { remembered });
   monitor.start();
   prober('a').answer(primary('a', 2));
   await settle();
-  assert.equal(verdicts, ['a#1 first-primary']);
+  assert.equal(verdicts, []);
+  prober('b').answer(primary('b', 3));
+  await settle();
+  assert.equal(verdicts, ['b#1 first-primary']);
   assert.ok(await isResolved(monitor.firstRound));
 });
 
@@ -227,6 +230,49 @@ test('the old primary coming back is told once, and its reason stays that of the
     ['a stale-timeline'],
   );
   assert.is(verdicts.filter((verdict) => verdict === 'b#2 higher-timeline').length, 2);
+});
+
+test('each verdict tells since when there was doubt, and why', async () => {
+  const { prober, pass, doubts } = await calmBench();
+  assert.equal(doubts, ['0 ms: start']);
+  // A failed probe, then a promotion.
+  prober('a').always = failed('a', 'query_timeout');
+  await pass(2000);
+  prober('b').always = primary('b', 2);
+  await pass(25);
+  const cause = 'a:5432: query_timeout: as the test says';
+  assert.equal(doubts.slice(1), [`0 ms: ${cause}`, `25 ms: ${cause}`]);
+});
+
+test('a doubt begins with what first speaks against the primary, and ends when it has answered', async () => {
+  const { monitor, prober, pass, settle, doubts } = await calmBench();
+  await pass(100);
+  prober('a').always = undefined;
+  monitor.triggerRound('a backend connection failed');
+  await pass(30);
+  monitor.triggerRound('another one');
+  prober('a').answer(primary('a', 1));
+  await pass(1);
+  prober('a').answer(primary('a', 1));
+  await pass(300);
+  assert.equal(doubts, ['0 ms: start'], 'it was unfounded');
+
+  monitor.triggerRound('once more');
+  await pass(40);
+  prober('a').answer(failed('a'));
+  await settle();
+  await pass(60);
+  prober('a').answer(failed('a'));
+  prober('b').always = primary('b', 2);
+  await pass(30);
+  assert.equal(doubts.slice(1), ['40 ms: once more', '125 ms: once more']);
+});
+
+test('an orderly switchover is no doubt before it is a decision', async () => {
+  const { prober, pass, doubts } = await calmBench();
+  prober('b').always = primary('b', 2);
+  await pass(2000);
+  assert.equal(doubts.slice(1), ['0 ms: higher-timeline']);
 });
 
 test('what is to be remembered is stored before it is told', async () => {

@@ -15,6 +15,7 @@ const MEMORY: Memory = {
     timeline: 3,
     systemId: '7000000000000000001',
   },
+  since: 0,
   epoch: 7,
   cut: { belowEpoch: 7, reason: 'superseded' },
 };
@@ -75,6 +76,10 @@ for (const [what, text] of BAD) {
     assert.is(decodeNote(text), undefined);
   });
 }
+
+test('the clock of one process means nothing to the next', () => {
+  assert.equal(decodeNote(encodeNote({ ...NOTE, memory: { ...MEMORY, since: 12345 } })), NOTE);
+});
 
 test('each change is written whole, memory and slots together', () => {
   const written: string[] = [];

@@ -3,7 +3,7 @@ import type { Candidate } from '#src/candidates.js';
 import type { ProvenPrimary, Verdict } from '#src/election.js';
 import { createLogger } from '#src/log.js';
 import type { Observation } from '#src/probe/observation.js';
-import { logVerdict, statusText } from '#src/story.js';
+import { logFailover, logVerdict, statusText } from '#src/story.js';
 import { assert, suite } from '../helpers/suite.js';
 
 const test = suite('story');
@@ -80,11 +80,29 @@ test('a fenced server is told once for each reason', () => {
   assert.is(lines(worse, fenced).length, 1);
 });
 
+test('a failover is one line, with its times', () => {
+  const written: string[] = [];
+  const logger = createLogger({ level: 'info', journal: true, write: (line) => written.push(line) });
+  const [old, next] = [primaryOf(onA), primaryOf(onB)];
+  if (old === undefined || next === undefined) throw new Error('both are primaries');
+  const doubt = { since: 5, cause: 'a backend connection failed' };
+  logFailover(logger, { old, new: next, doubt, decidedInMs: 12.345, cut: 3, held: 5 });
+  assert.equal(written, [
+    '<5>failover old=10.0.0.1:5432 new=db2:5432(10.0.0.2) timeline=2->3 doubt="a backend connection failed" decided_in_ms=12.3 held=5 cut=3\n',
+  ]);
+});
+
 test('the status line', () => {
   const rows: [Verdict | undefined, number, string][] = [
     [undefined, 0, 'Looking for the primary; 0 sessions'],
     [onA, 1, 'Primary is 10.0.0.1:5432 on timeline 2; 1 session'],
     [none, 12, 'No primary (silent); 12 sessions'],
+    [{ ...none, reason: 'split-brain' }, 0, 'No primary (split brain, silent); 0 sessions'],
+    [
+      { ...onA, fenced: [{ candidate: b, reason: 'rival', detail: 'x' }] },
+      1,
+      'Primary is 10.0.0.1:5432 on timeline 2; split brain: db2:5432 is writable on it too; 1 session',
+    ],
   ];
   for (const [verdict, sessions, expected] of rows) assert.is(statusText(verdict, sessions), expected);
 });
