@@ -26,9 +26,9 @@
       "cflags_cc": ["-fno-exceptions", "-fno-rtti", "-Wpedantic", "-Wshadow", "-Wconversion"],
       "sources": [
         "engine.cc", "fd.cc", "fd_store.cc", "ledger.cc", "listener.cc", "mailbox.cc",
-        "parking_lot.cc", "pg_wire.cc", "pipe_pool.cc", "recovery.cc", "rejection.cc", "relay.cc",
+        "opening.cc", "parking_lot.cc", "pg_wire.cc", "pipe_pool.cc", "recovery.cc", "rejection.cc", "relay.cc",
         "session.cc", "session_log.cc", "session_store.cc", "socket_address.cc", "tcp_account.cc",
-        "worker.cc", "worker_hold.cc", "worker_keep.cc", "worker_sessions.cc"
+        "worker.cc", "worker_hold.cc", "worker_keep.cc", "worker_opening.cc", "worker_sessions.cc"
       ]
     },
     {

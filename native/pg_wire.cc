@@ -46,6 +46,29 @@ StartupHeader parse_startup_header(const std::array<std::uint8_t, kStartupHeader
   }
 }
 
+Refusal judge_refusal(std::string_view answer) {
+  constexpr std::size_t kHead = 5;  // type and length, which counts itself
+  // Longer than any refusal: what is so long is passed on.
+  constexpr std::uint32_t kLongest = 2000;
+  if (answer.empty() || answer[0] != 'E') return Refusal::kNone;
+  if (answer.size() < kHead) return Refusal::kIncomplete;
+  const std::uint32_t length = read_be32(reinterpret_cast<const std::uint8_t*>(answer.data()) + 1);
+  if (length < 4 || length > kLongest) return Refusal::kNone;
+  if (answer.size() < 1 + length) return Refusal::kIncomplete;
+  std::string_view fields = answer.substr(kHead, length - 4);
+  while (!fields.empty() && fields[0] != '\0') {
+    const std::size_t end = fields.find('\0');
+    if (end == std::string_view::npos) break;
+    const std::string_view code = fields.substr(1, end - 1);
+    if (fields[0] == 'C') {
+      return code == "57P01" || code == "57P02" || code == "57P03" ? Refusal::kCannotConnectNow
+                                                                   : Refusal::kNone;
+    }
+    fields.remove_prefix(end + 1);
+  }
+  return Refusal::kNone;
+}
+
 std::string fatal_error_response(std::string_view sqlstate, std::string_view message,
                                  std::string_view detail) {
   std::string fields;

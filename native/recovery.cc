@@ -16,6 +16,8 @@
 #include <unordered_map>
 
 #include "counters.h"
+#include "opening.h"
+#include "pg_wire.h"
 #include "session_store.h"
 #include "socket_address.h"
 #include "tcp_account.h"
@@ -30,6 +32,9 @@ bool nothing_said(const TcpAccount& client) {
   return client.known && !client.fin_sent && client.written == 0 &&
          client.consumed <= (client.closed ? 1U : 0U);
 }
+
+// SSLRequest and GSSENCRequest may both have been declined before the startup message.
+constexpr std::uint64_t kMostDeclined = 2 * kStartupHeaderBytes;
 
 int option(int fd, int name) {
   int value = -1;
@@ -285,7 +290,7 @@ void SessionStore::judge(Found& found, std::vector<Survivor>& survivors, Recover
 }
 
 bool prove(Survivor& survivor) {
-  const TcpAccount client =
+  TcpAccount client =
       survivor.tcp ? tcp_account(survivor.client.get(), Opened::kByPeer) : TcpAccount{};
   if (survivor.tcp && !client.known) return false;
   TcpAccount backend;
@@ -297,10 +302,9 @@ bool prove(Survivor& survivor) {
   }
   Survivor::Way& up = survivor.ways[static_cast<int>(Direction::kUp)];
   Survivor::Way& down = survivor.ways[static_cast<int>(Direction::kDown)];
-  // It had another server, or a connect that took too long: given up before a byte was exchanged.
-  const bool given_up = backend.known && (backend.fin_sent || backend.closed) &&
-                        backend.consumed <= (backend.closed ? 1U : 0U) &&
-                        backend.written <= (backend.closed ? 1U : 0U) && nothing_said(client);
+  // That server did not serve it, or is not the primary: given up, and the client has lost nothing.
+  const bool given_up =
+      backend.known && (backend.fin_sent || backend.closed) && nothing_said(client);
   if (!survivor.backend.valid() || backend.connecting || backend.never_opened || given_up) {
     survivor.stage = backend.connecting ? Stage::kConnecting : Stage::kWaiting;
     if (!backend.connecting) survivor.backend.reset();
@@ -308,6 +312,12 @@ bool prove(Survivor& survivor) {
     return up.pipe == nullptr && down.pipe == nullptr && (!survivor.tcp || nothing_said(client));
   }
   survivor.stage = Stage::kRelaying;
+  // The server has a copy of what is at the head of the client's queue (opening.h).
+  if (survivor.tcp && !backend.closed && up.pipe == nullptr && client.consumed <= kMostDeclined &&
+      backend.written > client.consumed && backend.written - client.consumed <= kMaxStartupBytes) {
+    const auto ahead = static_cast<std::uint32_t>(backend.written - client.consumed);
+    if (discard_bytes(survivor.client.get(), ahead)) client.consumed += ahead;
+  }
   up.ended = end_passed_on(client, backend);
   down.ended = end_passed_on(backend, client);
   return direction_is_whole(client, backend, up.residue) &&

@@ -20,7 +20,11 @@ bool allowed(SessionState from, SessionState to) {
     case S::kHeld:
       return to == S::kConnecting || to == S::kRejecting || to == S::kClosing;
     case S::kConnecting:
-      return to == S::kRelaying || to == S::kHeld || to == S::kRejecting || to == S::kClosing;
+      return to == S::kStarting || to == S::kRelaying || to == S::kHeld || to == S::kRejecting ||
+             to == S::kClosing;
+    case S::kStarting:
+      return to == S::kRelaying || to == S::kConnecting || to == S::kHeld || to == S::kRejecting ||
+             to == S::kClosing;
     case S::kRelaying:
     case S::kRejecting:
       return to == S::kClosing;
@@ -134,6 +138,12 @@ void Session::pump(Side side, PipePool& pool, WorkerCounters& counters, SessionP
       side_gone(is_up ? Side::kBackend : Side::kClient, relay.last_errno() != EPIPE);
       break;
   }
+}
+
+void Session::relay_answer(PipePool& pool, WorkerCounters& counters) {
+  SessionProgress progress = SessionProgress::kWaiting;
+  down_.source_ready(false);
+  pump(Side::kBackend, pool, counters, progress);
 }
 
 SessionProgress Session::relay(PipePool& pool, WorkerCounters& counters) {

@@ -11,7 +11,13 @@
 //   kHeld       kConnecting there is a route, and it is its turn
 //   kHeld       kRejecting  it has waited long enough
 //   kHeld       kClosing    the client went away
+//   kConnecting kStarting   the backend accepted, and the client may be given another still
 //   kConnecting kRelaying   the backend accepted
+//   kStarting   kRelaying   the backend has answered the client's startup message
+//   kStarting   kConnecting its route was withdrawn on proof, and there is another
+//   kStarting   kHeld       the backend serves nobody now, or its route was withdrawn on proof
+//   kStarting   kRejecting  likewise, and it cannot wait (any longer)
+//   kStarting   kClosing    the client went away
 //   kConnecting kHeld       it did not, or its route was withdrawn on proof
 //   kConnecting kRejecting  likewise, and it cannot wait (any longer)
 //   kConnecting kClosing    the client went away
@@ -28,6 +34,7 @@
 
 #include "counters.h"
 #include "fd.h"
+#include "opening.h"
 #include "rejection.h"
 #include "relay.h"
 #include "session_store.h"
@@ -38,10 +45,16 @@ enum class SessionState : std::uint8_t {
   kFree,
   kHeld,
   kConnecting,
+  kStarting,
   kRelaying,
   kRejecting,
   kClosing
 };
+
+// It is being given a server, and nothing that the client has said is lost with that one.
+constexpr bool wants_server(SessionState state) {
+  return state == SessionState::kConnecting || state == SessionState::kStarting;
+}
 
 enum class SessionProgress : std::uint8_t {
   kWaiting,  // an edge will come
@@ -70,6 +83,8 @@ class Session {
   // An epoll event of a relaying session, or of the client of a connecting one, without
   // moving a byte.
   void note_events(Side side, std::uint32_t events);
+  // Moves what the backend has said.
+  void relay_answer(PipePool& pool, WorkerCounters& counters);
   // Moves what can be moved, in both directions.
   [[nodiscard]] SessionProgress relay(PipePool& pool, WorkerCounters& counters);
   // One side is gone, and what it said last is still on its way to the other.
@@ -88,6 +103,7 @@ class Session {
   UniqueFd client;
   UniqueFd backend;
   Kept kept;
+  Opening opening;  // in kStarting
   std::unique_ptr<Rejection> rejection;
   std::int64_t connect_started_ns = 0;
   std::int64_t deadline_ns = 0;    // of waiting, connecting, rejecting, a farewell; 0: none

@@ -120,6 +120,15 @@ class Worker {
   void drop_those_that_left();
   void route_decided(bool another);
 
+  // worker_opening.cc: the first exchange of a session
+  void start_session(std::uint32_t slot);
+  void client_speaks(std::uint32_t slot, std::uint32_t events);
+  void backend_speaks(std::uint32_t slot, std::uint32_t events);
+  void advance_opening(std::uint32_t slot);
+  void refused(std::uint32_t slot);
+  void serve(std::uint32_t slot);
+  void start_relaying(std::uint32_t slot);
+
   // worker_sessions.cc: the life of a session
   void open_session(NewClient client);
   void refuse(std::uint32_t slot);

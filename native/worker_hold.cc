@@ -26,12 +26,12 @@ bool Worker::must_wait() const {
   return (rest_until_ns_ != 0 || !held_.empty()) && holding_->held() < settings_.max_held;
 }
 
-// From kFree or kConnecting: the client waits, its socket unread. `reason` and `error`: what it
-// is told when it has waited long enough.
+// From kFree, kConnecting or kStarting: the client waits, its socket unread. `reason` and `error`:
+// what it is told when it has waited long enough.
 void Worker::hold(std::uint32_t slot, RejectReason reason, int error) {
   Session& session = sessions_[slot];
   const std::int64_t now = monotonic_ns();
-  const bool had_its_turn = session.state() == SessionState::kConnecting;
+  const bool had_its_turn = wants_server(session.state());
   const bool first = session.held_since_ns == 0;
   // Before the first decision nobody knows that there is no primary.
   if (decided_ && (first ? now : session.held_since_ns) + settings_.hold_timeout_ns <= now) {

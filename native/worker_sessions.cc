@@ -135,16 +135,9 @@ void Worker::finish_connect(std::uint32_t slot) {
   }
   if (error == 0 && connected_to_itself(session.backend.get())) error = ECONNREFUSED;
   if (error != 0) return connect_failed(slot, error);
-  session.transition(SessionState::kRelaying);
   session.deadline_ns = 0;
-  const std::int64_t now = monotonic_ns();
-  rest_until_ns_ = rest_ns_ = 0;
-  if (session.held_since_ns != 0)
-    counters_.hold_time.add(kHoldBuckets, now - session.held_since_ns);
-  ServerCounters& server = counters_.servers[session.server];
-  server.connected(now - session.connect_started_ns);
-  server.sessions.add();
-  session_log_.opened(slot, session);
+  counters_.servers[session.server].connected(monotonic_ns() - session.connect_started_ns);
+  start_session(slot);
 }
 
 // Whatever is said on it from now on: it is not this session's any more.
@@ -171,7 +164,7 @@ void Worker::start_rejection(std::uint32_t slot, RejectReason reason, int error)
   Session& session = sessions_[slot];
   leave_store(session);
   give_up_backend(session);
-  if (session.state() == SessionState::kConnecting) counters_.active.sub();
+  if (wants_server(session.state())) counters_.active.sub();
   if (session.state() == SessionState::kHeld) leave_hold(slot);
   session.transition(SessionState::kRejecting);
   session.reject_reason = reason;
@@ -229,9 +222,14 @@ void Worker::session_event(std::uint32_t slot, Side side, std::uint32_t events) 
         break;
       }
       finish_connect(slot);
-      if (session.state() != SessionState::kRelaying) break;
-      session.note_events(side, events);
-      relay(slot);
+      backend_speaks(slot, events);
+      break;
+    case SessionState::kStarting:
+      if (side == Side::kClient) {
+        client_speaks(slot, events);
+      } else {
+        backend_speaks(slot, events);
+      }
       break;
     case SessionState::kRelaying:
       session.note_events(side, events);
@@ -301,6 +299,7 @@ void Worker::deadline_passed(std::uint32_t slot) {
     case SessionState::kHeld:
       hold_expired(slot);
       break;
+    case SessionState::kStarting:
     case SessionState::kFree:
     case SessionState::kClosing:
       break;
@@ -316,6 +315,7 @@ void Worker::cut(std::uint32_t slot, CutReason reason) {
   Session& session = sessions_[slot];
   switch (session.state()) {
     case SessionState::kRelaying:
+    case SessionState::kStarting:
     case SessionState::kConnecting:
       counters_.cut[reason].add();
       session_log_.cut(slot, session, reason);
@@ -344,7 +344,7 @@ void Worker::end_session(std::uint32_t slot, EndReason reason) {
 void Worker::close_session(std::uint32_t slot) {
   Session& session = sessions_[slot];
   if (session.state() == SessionState::kRelaying) counters_.servers[session.server].sessions.sub();
-  if (session.state() == SessionState::kRelaying || session.state() == SessionState::kConnecting) {
+  if (session.state() == SessionState::kRelaying || wants_server(session.state())) {
     counters_.active.sub();
   }
   if (session.state() == SessionState::kRejecting) count_rejection(slot);
@@ -380,13 +380,16 @@ void Worker::apply(const RouteUpdate& update) {
     if (session.epoch >= update.cut_below_epoch) continue;
     if (session.state() == SessionState::kRelaying) {
       cut(slot, update.cut_reason);
-    } else if (session.state() == SessionState::kConnecting) {
-      // Not a byte has been exchanged: it may as well go to the new primary.
+    } else if (wants_server(session.state())) {
+      // Nothing is lost yet: it may as well go to the new primary.
       if (!route_.has_value()) {
         hold(slot, RejectReason::kNoPrimary, 0);
         continue;
       }
       give_up_backend(session);
+      if (session.state() == SessionState::kStarting) {
+        session.transition(SessionState::kConnecting);
+      }
       start_connect(slot);
     }
   }

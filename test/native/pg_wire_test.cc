@@ -90,4 +90,29 @@ TEST_CASE("the length of a long ErrorResponse") {
   CHECK(told + 1 == response.size());
 }
 
+TEST_CASE("a refusal is known by its SQLSTATE, whole or not at all") {
+  const std::string going = fatal_error_response("57P03", "the database system is starting up", {});
+  CHECK(judge_refusal(going) == Refusal::kCannotConnectNow);
+  CHECK(judge_refusal(going + "more") == Refusal::kCannotConnectNow);
+  for (const char* code : {"57P01", "57P02"}) {
+    CHECK(judge_refusal(fatal_error_response(code, "m", "d")) == Refusal::kCannotConnectNow);
+  }
+  for (const char* code : {"57P04", "57014", "53300", "28P01", "3D000"}) {
+    CHECK(judge_refusal(fatal_error_response(code, "57P03", "57P03")) == Refusal::kNone);
+  }
+  for (std::size_t some = 1; some < going.size(); ++some) {
+    CHECK(judge_refusal(going.substr(0, some)) == Refusal::kIncomplete);
+  }
+  const auto error = [](const std::string& length, const std::string& fields) {
+    return judge_refusal("E" + length + fields);
+  };
+  CHECK(judge_refusal("") == Refusal::kNone);
+  CHECK(judge_refusal("R") == Refusal::kNone);
+  CHECK(error(std::string("\0\0\0\3", 4), "") == Refusal::kNone);          // shorter than itself
+  CHECK(error("\xff\xff\xff\xff", "") == Refusal::kNone);                  // longer than any
+  CHECK(error(std::string("\0\0\0\4", 4), "") == Refusal::kNone);          // no field
+  CHECK(error(std::string("\0\0\0\x0a", 4), "C57P03") == Refusal::kNone);  // no end
+  CHECK(error(std::string("\0\0\0\5", 4), "C") == Refusal::kNone);
+}
+
 }  // namespace pg_gateway

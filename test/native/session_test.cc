@@ -57,6 +57,7 @@ bool aborts(State from_path_end, State to) {
       case State::kRejecting:
         session.transition(from_path_end);
         break;
+      case State::kStarting:
       case State::kRelaying:
       case State::kClosing:
         session.transition(State::kConnecting);
@@ -74,7 +75,7 @@ bool aborts(State from_path_end, State to) {
 }  // namespace
 
 TEST_CASE("the table of states, and nothing else") {
-  const State all[] = {State::kFree,     State::kHeld,      State::kConnecting,
+  const State all[] = {State::kFree,     State::kHeld,      State::kConnecting, State::kStarting,
                        State::kRelaying, State::kRejecting, State::kClosing};
   const auto in_the_table = [](State from, State to) {
     switch (from) {
@@ -84,8 +85,11 @@ TEST_CASE("the table of states, and nothing else") {
       case State::kHeld:
         return to == State::kConnecting || to == State::kRejecting || to == State::kClosing;
       case State::kConnecting:
-        return to == State::kRelaying || to == State::kHeld || to == State::kRejecting ||
-               to == State::kClosing;
+        return to == State::kStarting || to == State::kRelaying || to == State::kHeld ||
+               to == State::kRejecting || to == State::kClosing;
+      case State::kStarting:
+        return to == State::kConnecting || to == State::kRelaying || to == State::kHeld ||
+               to == State::kRejecting || to == State::kClosing;
       case State::kRelaying:
       case State::kRejecting:
         return to == State::kClosing;

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: MIT
+#include "opening.h"
+
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <string_view>
+#include <utility>
+
+#include "pg_wire.h"
+
+namespace pg_gateway {
+
+namespace {
+
+// A refusal is shorter than this; so is what an answer is known by.
+constexpr std::size_t kAnswerBytes = 2048;
+
+ssize_t peek(int fd, void* into, std::size_t bytes) {
+  ssize_t got = 0;
+  do {
+    got = ::recv(fd, into, bytes, MSG_PEEK | MSG_DONTWAIT);
+  } while (got < 0 && errno == EINTR);
+  return got;
+}
+
+}  // namespace
+
+bool discard_bytes(int socket, std::uint32_t bytes) {
+  std::array<char, 2048> scratch;  // NOLINT(cppcoreguidelines-pro-type-member-init): overwritten
+  while (bytes > 0) {
+    const ssize_t got =
+        ::recv(socket, scratch.data(), std::min<std::size_t>(scratch.size(), bytes), MSG_DONTWAIT);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) return false;
+    bytes -= static_cast<std::uint32_t>(got);
+  }
+  return true;
+}
+
+OpeningProgress Opening::advance(int client, int backend) {
+  if (ahead == 0) {
+    const OpeningProgress progress = pass_on(client, backend);
+    if (ahead == 0) return progress;
+  }
+  return read_answer(client, backend);
+}
+
+OpeningProgress Opening::pass_on(int client, int backend) {
+  std::array<char, kMaxStartupBytes> bytes;  // NOLINT(cppcoreguidelines-pro-type-member-init)
+  const ssize_t got = peek(client, bytes.data(), bytes.size());
+  if (got <= 0) {
+    const bool nothing_yet = got < 0 && errno == EAGAIN;
+    if (!nothing_yet) return OpeningProgress::kOver;  // its end is the relay's affair
+    // A server that speaks first closes, or is none of ours.
+    return backend_ended ? read_answer(client, backend) : OpeningProgress::kWaiting;
+  }
+  const auto have = static_cast<std::size_t>(got);
+  const OpeningProgress incomplete =
+      client_ended || backend_ended ? OpeningProgress::kOver : OpeningProgress::kWaiting;
+  if (have < kStartupHeaderBytes) return incomplete;
+  std::array<std::uint8_t, kStartupHeaderBytes> header;  // NOLINT
+  std::copy_n(bytes.begin(), header.size(), header.begin());
+  const StartupHeader message = parse_startup_header(header);
+  // A CancelRequest has no answer; what is not understood is the server's to complain of.
+  if (message.kind == StartupKind::kInvalid || message.kind == StartupKind::kCancelRequest) {
+    return OpeningProgress::kOver;
+  }
+  const std::size_t whole = kStartupHeaderBytes + message.rest;
+  if (have < whole) return incomplete;
+  const ssize_t sent = ::send(backend, bytes.data(), whole, MSG_DONTWAIT | MSG_NOSIGNAL);
+  if (sent < 0) {
+    return errno == EAGAIN || errno == EINTR ? OpeningProgress::kOver : OpeningProgress::kRefused;
+  }
+  ahead = static_cast<std::uint32_t>(sent);
+  if (ahead == whole) return OpeningProgress::kWaiting;
+  // The socket's buffer took a part only: the relay has the patience for the rest.
+  (void)discard_bytes(client, std::exchange(ahead, 0));
+  return OpeningProgress::kOver;
+}
+
+OpeningProgress Opening::read_answer(int client, int backend) {
+  std::array<char, kAnswerBytes> bytes;  // NOLINT(cppcoreguidelines-pro-type-member-init)
+  const ssize_t got = peek(backend, bytes.data(), bytes.size());
+  if (got < 0 && errno == EAGAIN) return OpeningProgress::kWaiting;
+  if (got <= 0) return OpeningProgress::kRefused;
+  const std::string_view answer(bytes.data(), static_cast<std::size_t>(got));
+  const bool asked_for_encryption = ahead == kStartupHeaderBytes;
+  if (!asked_for_encryption) {
+    switch (judge_refusal(answer)) {
+      case Refusal::kIncomplete:
+        if (!backend_ended) return OpeningProgress::kWaiting;
+        break;
+      case Refusal::kCannotConnectNow:
+        return OpeningProgress::kRefused;
+      case Refusal::kNone:
+        break;
+    }
+  }
+  (void)discard_bytes(client, std::exchange(ahead, 0));
+  return asked_for_encryption && answer == std::string_view(&kEncryptionRefused, 1)
+             ? OpeningProgress::kDeclined
+             : OpeningProgress::kOver;
+}
+
+}  // namespace pg_gateway

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: MIT
+// The first exchange of a session, while its client can still be given another server.
+#include <sys/epoll.h>
+
+#include <cerrno>
+
+#include "worker.h"
+
+namespace pg_gateway {
+
+namespace {
+
+constexpr std::uint32_t kEnded = EPOLLRDHUP | EPOLLHUP | EPOLLERR;
+// A server that closes after so long has had enough of a client that says nothing
+// (authentication_timeout): it is not to be connected again.
+constexpr std::int64_t kServersPatienceNs = 10'000'000'000;
+
+}  // namespace
+
+// From kConnecting: the backend has accepted.
+void Worker::start_session(std::uint32_t slot) {
+  Session& session = sessions_[slot];
+  // Where nobody waits nobody is given another server. Of an AF_UNIX client the next process could
+  // not tell what has been passed on.
+  if (settings_.hold_timeout_ns == 0 || !session.tcp_client()) return serve(slot);
+  session.transition(SessionState::kStarting);
+  session.opening = {};
+  session.opening.client_ended = session.client_left;
+}
+
+void Worker::client_speaks(std::uint32_t slot, std::uint32_t events) {
+  Session& session = sessions_[slot];
+  session.note_events(Side::kClient, events);
+  if ((events & EPOLLERR) != 0) return end_session(slot, EndReason::kClientReset);
+  if ((events & kEnded) != 0) session.client_left = session.opening.client_ended = true;
+  advance_opening(slot);
+}
+
+void Worker::backend_speaks(std::uint32_t slot, std::uint32_t events) {
+  Session& session = sessions_[slot];
+  if (session.state() == SessionState::kRelaying) {
+    session.note_events(Side::kBackend, events);
+    relay(slot);
+  } else if (session.state() == SessionState::kStarting) {
+    session.opening.backend_events |= events;
+    if ((events & kEnded) != 0) session.opening.backend_ended = true;
+    advance_opening(slot);
+  }
+}
+
+void Worker::advance_opening(std::uint32_t slot) {
+  Session& session = sessions_[slot];
+  for (;;) {
+    switch (session.opening.advance(session.client.get(), session.backend.get())) {
+      case OpeningProgress::kWaiting:
+        // The server listens, and a client that says nothing holds nobody up.
+        if (session.opening.ahead == 0) rest_until_ns_ = 0;
+        return;
+      case OpeningProgress::kDeclined:
+        session.relay_answer(pipes_, counters_);
+        break;
+      case OpeningProgress::kOver:
+        return start_relaying(slot);
+      case OpeningProgress::kRefused:
+        return refused(slot);
+    }
+  }
+}
+
+// The server closed the connection, or said that it serves nobody now.
+void Worker::refused(std::uint32_t slot) {
+  const Session& session = sessions_[slot];
+  const bool client_is_silent = session.opening.ahead == 0;
+  if (client_is_silent && monotonic_ns() - session.connect_started_ns > kServersPatienceNs) {
+    return start_relaying(slot);
+  }
+  connect_failed(slot, ECONNREFUSED);
+}
+
+void Worker::start_relaying(std::uint32_t slot) {
+  Session& session = sessions_[slot];
+  serve(slot);
+  session.note_events(Side::kClient, EPOLLIN | EPOLLOUT);
+  session.note_events(Side::kBackend, session.opening.backend_events | EPOLLIN | EPOLLOUT);
+  relay(slot);
+}
+
+// From now on the session is with that server.
+void Worker::serve(std::uint32_t slot) {
+  Session& session = sessions_[slot];
+  session.transition(SessionState::kRelaying);
+  rest_until_ns_ = rest_ns_ = 0;
+  if (session.held_since_ns != 0) {
+    counters_.hold_time.add(kHoldBuckets, monotonic_ns() - session.held_since_ns);
+  }
+  counters_.servers[session.server].sessions.add();
+  session_log_.opened(slot, session);
+}
+
+}  // namespace pg_gateway
