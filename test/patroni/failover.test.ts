@@ -98,7 +98,7 @@ async function failOverOnce({ cluster, gateway, load, routes }: Stage, kind: Fai
 
 /** The end of the gateway's log, for a failure. */
 function storyOf(gateway: Gateway): string {
-  return gateway.log.trimEnd().split('\n').slice(-40).join('\n');
+  return gateway.log.trimEnd().split('\n').slice(-15).join('\n');
 }
 
 test.run();

@@ -40,14 +40,22 @@ const REFUSALS: readonly (readonly [Refusal, RegExp])[] = [
 
 const READ_ONLY = '25006';
 
+/** After its death nobody may be led to a server any more: by then a gateway knows, also on a machine that is busy. */
+const KNOWN_AFTER_S = 0.5;
+
 export interface RouteRecord {
   readonly route: string;
+  /** When the old primary ended and when the new one accepted writes, in seconds since 1970. */
+  readonly diedAt: number;
+  readonly promotedAt: number;
   /** From "the new primary accepts writes" to the first acknowledged row there; undefined: never. */
   readonly recoveredMs: number | undefined;
   /** From the last acknowledged row on the old primary to the first one on the new. */
   readonly outageMs: number | undefined;
   readonly refused: number;
   readonly refusals: Readonly<Partial<Record<Refusal, number>>>;
+  /** Of those refused: what the old primary answered, or closed, in the moment of its death. See `isLastWord`. */
+  readonly lastWords: { readonly plain: number; readonly tls: number };
   /** Sessions that ended in the middle of a statement. */
   readonly broken: number;
   /** Statements that a server in recovery has turned down. */
@@ -72,8 +80,32 @@ export function promotedAt(events: readonly LoadEvent[], { from, to, newPort }: 
   return found.at;
 }
 
+/** When the old primary was first seen to be none any more. @throws Error if that was not seen */
+export function diedAt(events: readonly LoadEvent[], { from, to, oldPort }: Window): number {
+  const found = events.find(
+    (event) =>
+      event.event === 'state' &&
+      event.port === oldPort &&
+      event.state !== 'primary' &&
+      event.at >= from &&
+      event.at <= to,
+  );
+  if (found === undefined) throw new Error(`nobody saw the end of ${oldPort} as the primary`);
+  return found.at;
+}
+
+/**
+ * Whether a connection attempt failed because it was under way to the old primary when that ended. It had been accepted
+ * by the server, which then took leave of it: what stands in between and only passes bytes on cannot undo that.
+ */
+export function isLastWord(refused: Refused, died: number): boolean {
+  return ['dying', 'closed'].includes(refusalOf(refused)) && refused.begun <= died + KNOWN_AFTER_S;
+}
+
 export function recordOf(route: string, events: readonly LoadEvent[], window: Window): RouteRecord {
   const promoted = promotedAt(events, window);
+  const died = diedAt(events, window);
+  const lastWords = { plain: 0, tls: 0 };
   const inTime = (at: number): boolean => at >= window.from && at <= window.to;
   let first: number | undefined;
   let last: number | undefined;
@@ -88,25 +120,32 @@ export function recordOf(route: string, events: readonly LoadEvent[], window: Wi
     } else if (event.event === 'refused') {
       const refusal = refusalOf(event);
       refusals[refusal] = (refusals[refusal] ?? 0) + 1;
+      if (isLastWord(event, died)) lastWords[event.writer.endsWith('-tls') ? 'tls' : 'plain'] += 1;
     } else if (event.event === 'broken') broken += 1;
     else if (event.code === READ_ONLY) misrouted += 1;
   }
   return {
     route,
+    diedAt: died,
+    promotedAt: promoted,
     recoveredMs: first === undefined ? undefined : (first - promoted) * 1000,
     outageMs: first === undefined || last === undefined ? undefined : (first - last) * 1000,
     refused: Object.values(refusals).reduce((sum, count) => sum + count, 0),
     refusals,
+    lastWords,
     broken,
     misrouted,
   };
 }
 
-/** The words of the failed attempts, each with its number. */
-export function refusedIn(events: readonly LoadEvent[], route: string, { from, to }: Window): string[] {
+/** The words of the failed attempts, each with its number, but for last words. */
+export function refusedIn(events: readonly LoadEvent[], route: string, window: Window): string[] {
+  const died = diedAt(events, window);
   const counts = new Map<string, number>();
   for (const event of events) {
-    if (event.event !== 'refused' || routeOf(event) !== route || event.at < from || event.at > to) continue;
+    if (event.event !== 'refused' || routeOf(event) !== route || event.at < window.from || event.at > window.to)
+      continue;
+    if (isLastWord(event, died)) continue;
     const words = `${event.writer}: ${event.error}`;
     counts.set(words, (counts.get(words) ?? 0) + 1);
   }

@@ -77,7 +77,7 @@ export interface Route {
 export const WRITERS = ['session', 'fresh', 'fresh-tls'] as const;
 
 /** Between two rows of one writer. Its own work comes on top; together they must leave the machine room to breathe. */
-const PAUSE_S: Readonly<Record<(typeof WRITERS)[number], number>> = { session: 0.005, fresh: 0.02, 'fresh-tls': 0.02 };
+const PAUSE_S: Readonly<Record<(typeof WRITERS)[number], number>> = { session: 0.01, fresh: 0.04, 'fresh-tls': 0.04 };
 const RUNNING_DEADLINE_MS = 30_000;
 
 export function routeOf({ writer }: { readonly writer: string }): string {

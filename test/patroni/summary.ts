@@ -12,6 +12,7 @@ export interface Figures {
   readonly worstOutageMs: number | undefined;
   readonly refused: number;
   readonly refusals: Readonly<Partial<Record<Refusal, number>>>;
+  readonly lastWords: RouteRecord['lastWords'];
   readonly broken: number;
   readonly misrouted: number;
 }
@@ -33,6 +34,10 @@ export function figuresOf(records: readonly RouteRecord[]): Figures {
     worstOutageMs: worst(outages),
     refused: sum(records.map(({ refused }) => refused)),
     refusals,
+    lastWords: {
+      plain: sum(records.map(({ lastWords }) => lastWords.plain)),
+      tls: sum(records.map(({ lastWords }) => lastWords.tls)),
+    },
     broken: sum(records.map(({ broken }) => broken)),
     misrouted: sum(records.map(({ misrouted }) => misrouted)),
   };
@@ -40,9 +45,12 @@ export function figuresOf(records: readonly RouteRecord[]): Figures {
 
 /** One line. */
 export function summaryOf(records: readonly RouteRecord[]): string {
-  const { failovers, medianMs, worstMs, refused, broken, misrouted } = figuresOf(records);
-  const times = `first write ${textOf(medianMs)} after the promotion in the median, ${textOf(worstMs)} at worst`;
-  return `${failovers} failovers; ${times}; ${refused} attempts refused, ${broken} sessions broken, ${misrouted} misrouted`;
+  const { failovers, medianMs, worstMs, refused, lastWords, broken } = figuresOf(records);
+  return [
+    `${failovers} failovers, first write ${textOf(medianMs)} after the promotion in the median, ${textOf(worstMs)} at worst`,
+    `${broken} sessions broken`,
+    `${refused} attempts failed, of them under way when the old primary ended: ${lastWords.plain} in clear, ${lastWords.tls} with TLS`,
+  ].join('; ');
 }
 
 export function textOf(ms: number | undefined): string {
