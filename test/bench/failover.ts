@@ -78,8 +78,8 @@ async function bench({ rounds, kinds, debug }: Settings): Promise<void> {
   say('the cluster is up');
   const gateway = await Gateway.start({
     candidates: cluster.candidates,
-    // The interval of the product, not the shorter one of the tests.
-    env: { CHECK_EVERY: '2', ...(debug ? { LOG_LEVEL: 'debug' } : {}) },
+    // The interval and the patience of the product, not the shorter ones of the tests.
+    env: { CHECK_EVERY: '2', HOLD_TIMEOUT_MS: '15000', ...(debug ? { LOG_LEVEL: 'debug' } : {}) },
   });
   await gateway.primaryIs((await cluster.leader()).candidate);
   const routes = [

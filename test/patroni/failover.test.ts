@@ -42,8 +42,11 @@ const test = suite('patroni', {}, START_DEADLINE_MS + ROUNDS * ROUND_DEADLINE_MS
 test.before(async () => {
   const cluster = await PatroniCluster.start();
   await createWrittenTable(cluster);
-  // The interval of the product, not the shorter one of most tests.
-  const gateway = await Gateway.start({ candidates: cluster.candidates, env: { CHECK_EVERY: '2' } });
+  // The interval and the patience of the product, not the shorter ones of most tests.
+  const gateway = await Gateway.start({
+    candidates: cluster.candidates,
+    env: { CHECK_EVERY: '2', HOLD_TIMEOUT_MS: '15000' },
+  });
   await gateway.primaryIs((await cluster.leader()).candidate);
   const routes = [{ name: ROUTE, host: gateway.clients.host, port: String(gateway.clients.port) }];
   const load = await Load.start(
