@@ -83,6 +83,8 @@ export class Daemon {
   #http: HttpListener | undefined;
   #warnings: readonly string[] = [];
   #verdict: Verdict | undefined;
+  /** Something speaks against the primary, and it has not answered yet. */
+  #suspected = false;
   #lastPrimary: ProvenPrimary | undefined;
   #epoch = 0;
   /** Of the last primary that this process has proven. */
@@ -127,6 +129,10 @@ export class Daemon {
       store: this.#note,
       onVerdict: (verdict) => {
         this.#decided(verdict);
+      },
+      onSuspicion: (suspected) => {
+        this.#suspected = suspected;
+        if (this.#verdict?.kind === 'primary') this.#route(this.#verdict);
       },
       onObservation: (observation) => {
         this.#metrics.observation(observation);
@@ -295,7 +301,9 @@ export class Daemon {
 
   #route(verdict: Verdict): void {
     const cut = cutFor(verdict, this.#config.failover.cutPolicy, this.#provenEpoch);
-    if (verdict.kind === 'none') {
+    // The last words of a server that shuts down would be all that a new client gets of it: better to wait for its answer
+    // to a probe, where clients may wait.
+    if (verdict.kind === 'none' || (this.#suspected && this.#config.failover.holdTimeoutMs > 0)) {
       this.#dataPlane.setRoute(null, cut);
       return;
     }

@@ -42,6 +42,11 @@ export interface MonitorOptions {
    * of a primary is that of its election, until the next one.
    */
   readonly onVerdict: (verdict: Verdict, previous: Verdict | undefined) => void;
+  /**
+   * True: something speaks against the proven primary, which is being asked. False: it has answered, or there is another
+   * verdict, which has been told before. Never twice the same.
+   */
+  readonly onSuspicion?: (suspected: boolean) => void;
   /** Each probe's, before it is decided on. */
   readonly onObservation?: (observation: Observation) => void;
   /** Default: the memory of this process. */
@@ -89,6 +94,8 @@ export class Monitor {
   #searchSince: number | undefined;
   /** When the proven primary came under suspicion, and no probe begun since then has ended. */
   #suspectSince: number | undefined;
+  /** What `onSuspicion` was told last. */
+  #toldSuspicion = false;
   #lastRoundAt = -Infinity;
   /** When the last event came that a round was asked for. */
   #newsAt = -Infinity;
@@ -133,6 +140,7 @@ export class Monitor {
     if (this.#verdict?.kind === 'primary') {
       this.#suspectSince = this.#timers.now();
       this.#chooseCadence();
+      this.#tellSuspicion();
     }
     this.#requestRound(why);
   }
@@ -270,6 +278,7 @@ export class Monitor {
     }
     this.#decide();
     this.#chooseCadence();
+    this.#tellSuspicion();
     if (!this.#isCurrent(slot)) return; // a callback has reconfigured or closed
     if (slot.again) {
       slot.again = false;
@@ -292,9 +301,19 @@ export class Monitor {
     if (previous === undefined && verdict.kind === 'none' && !roundIsOver) return;
     if (previous !== undefined && isDeepStrictEqual(essence(previous), essence(verdict))) return;
     this.#verdict = verdict;
+    // It was the one before that came under suspicion.
+    if (verdict.kind === 'primary' && verdict.epoch !== epochOf(previous)) this.#suspectSince = undefined;
     this.#chooseCadence();
     this.#options.onVerdict(verdict, previous);
+    this.#tellSuspicion();
     this.#endFirstRound();
+  }
+
+  #tellSuspicion(): void {
+    const suspected = this.#suspectSince !== undefined;
+    if (this.#state !== 'running' || suspected === this.#toldSuspicion) return;
+    this.#toldSuspicion = suspected;
+    this.#options.onSuspicion?.(suspected);
   }
 
   #chooseCadence(): void {
@@ -335,6 +354,10 @@ export class Monitor {
 function loginOf(probe: ProbeConfig): unknown {
   const { user, password, passfile, database, tls } = probe;
   return { user, password, passfile, database, tls };
+}
+
+function epochOf(verdict: Verdict | undefined): number | undefined {
+  return verdict?.kind === 'primary' ? verdict.epoch : undefined;
 }
 
 /** A primary that goes on being one keeps the reason for which it was elected. */

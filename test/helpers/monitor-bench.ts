@@ -76,6 +76,7 @@ export interface Bench {
   readonly timers: FakeTimers;
   readonly store: ProcessMemoryStore;
   readonly verdicts: string[];
+  readonly suspicions: boolean[];
   readonly lines: string[];
   readonly last: () => Verdict | undefined;
   readonly prober: (host: string) => FakeProber;
@@ -94,6 +95,7 @@ export function bench(
   if (remembered !== undefined) store.save(memoryOf(remembered));
   const probers = new Map<string, FakeProber>();
   const verdicts: string[] = [];
+  const suspicions: boolean[] = [];
   const lines: string[] = [];
   let last: Verdict | undefined;
   const monitor = new Monitor({
@@ -107,6 +109,7 @@ export function bench(
       probers.set(options.candidate.host, prober);
       return prober;
     },
+    onSuspicion: (suspected) => suspicions.push(suspected),
     onVerdict: (verdict, previous) => {
       assert.is(previous, last);
       last = verdict;
@@ -122,6 +125,7 @@ export function bench(
     timers,
     store,
     verdicts,
+    suspicions,
     lines,
     last: () => last,
     prober: (host) => {
