@@ -17,7 +17,7 @@ INSERT = "INSERT INTO written (writer, n) VALUES (%s, %s) RETURNING port, timeli
 # Longer than a gateway holds a client; one that gets no answer at all must not wait for ever.
 CONNECT_TIMEOUT_S = 60
 # After a failure: at once, but not so often that the clients alone would take the machine.
-RETRY_S = 0.005
+RETRY_S = 0.01
 STANDBY_LOOK_S = 0.001
 PRIMARY_LOOK_S = 0.02
 DOWN_LOOK_S = 0.02
