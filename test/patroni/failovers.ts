@@ -72,6 +72,7 @@ const DO: Readonly<
     await old.restartAsStandby();
     await next.promote();
     await cluster.leads(next);
+    await next.settlePromotion();
     await cluster.pause(false);
   },
 };

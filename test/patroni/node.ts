@@ -134,9 +134,23 @@ export class PatroniNode {
     await restart.succeeded(RESTART_DEADLINE_MS);
   }
 
-  /** By hand. Patroni has to be paused. */
+  /**
+   * By hand. Patroni has to be paused. A server that has been the primary before still has the standby of that time in
+   * synchronous_standby_names: its first commits would wait until Patroni has looked. `settlePromotion` undoes this.
+   */
   async promote(): Promise<void> {
+    await this.query("ALTER SYSTEM SET synchronous_standby_names = ''");
+    await this.query('SELECT pg_reload_conf()');
+    await eventually(`${this.name} to forget its standby`, async () => {
+      return (await this.query('SHOW synchronous_standby_names')) === '';
+    });
     await this.query('SELECT pg_promote(wait => false)');
+  }
+
+  /** From now on the setting is Patroni's again. */
+  async settlePromotion(): Promise<void> {
+    await this.query('ALTER SYSTEM RESET synchronous_standby_names');
+    await this.query('SELECT pg_reload_conf()');
   }
 
   /** Everything, by force. Idempotent. */
