@@ -132,7 +132,7 @@ void Worker::drop_those_that_left() {
   }
 }
 
-// There is a route, or none. `another`: not the one that was there before.
+// There is a route, or none. `another`: not the one that there was last.
 void Worker::route_decided(bool another) {
   const bool first = !std::exchange(decided_, true);
   if (another) rest_until_ns_ = rest_ns_ = 0;

@@ -100,6 +100,8 @@ export class Daemon {
   #http: HttpListener | undefined;
   #warnings: readonly string[] = [];
   #verdict: Verdict | undefined;
+  /** Something speaks against the primary, and it has not answered yet. */
+  #suspected = false;
   #epoch = 0;
   /** Of the last primary that this process has proven. */
   #provenEpoch = 0;
@@ -150,6 +152,10 @@ export class Daemon {
       store: this.#memory,
       onVerdict: (verdict, _, doubt) => {
         this.#decided(verdict, doubt);
+      },
+      onSuspicion: (suspected) => {
+        this.#suspected = suspected;
+        if (this.#verdict?.kind === 'primary') this.#route(this.#verdict);
       },
       onObservation: (observation) => {
         this.#metrics.observation(observation);
@@ -317,7 +323,9 @@ export class Daemon {
 
   #route(verdict: Verdict): void {
     const cut = cutFor(verdict, this.#config.failover.cutPolicy, this.#provenEpoch);
-    if (verdict.kind === 'none') {
+    // The last words of a server that shuts down would be all that a new client gets of it: better to wait for its answer
+    // to a probe, where clients may wait.
+    if (verdict.kind === 'none' || (this.#suspected && this.#config.failover.holdTimeoutMs > 0)) {
       this.#dataPlane.setRoute(null, cut);
       return;
     }

@@ -42,6 +42,11 @@ export interface MonitorOptions {
    * of a primary is that of its election, until the next one. `doubt` is what it ends, or leaves open.
    */
   readonly onVerdict: (verdict: Verdict, previous: Verdict | undefined, doubt: Doubt) => void;
+  /**
+   * True: something speaks against the proven primary, which is being asked. False: it has answered, or there is another
+   * verdict, which has been told before. Never twice the same.
+   */
+  readonly onSuspicion?: (suspected: boolean) => void;
   /** Each probe's, before it is decided on. */
   readonly onObservation?: (observation: Observation) => void;
   /** Default: the memory of this process. */
@@ -99,6 +104,8 @@ export class Monitor {
   #doubt: Doubt | undefined;
   /** When the proven primary came under suspicion, and no probe begun since then has ended. */
   #suspectSince: number | undefined;
+  /** What `onSuspicion` was told last. */
+  #toldSuspicion = false;
   #lastRoundAt = -Infinity;
   /** When the last event came that a round was asked for. */
   #newsAt = -Infinity;
@@ -145,6 +152,7 @@ export class Monitor {
       this.#suspectSince = this.#timers.now();
       this.#doubt ??= { since: this.#suspectSince, cause: why };
       this.#chooseCadence();
+      this.#tellSuspicion();
     }
     this.#requestRound(why);
   }
@@ -282,6 +290,7 @@ export class Monitor {
     }
     this.#decide();
     this.#chooseCadence();
+    this.#tellSuspicion();
     if (!this.#isCurrent(slot)) return; // a callback has reconfigured or closed
     if (slot.again) {
       slot.again = false;
@@ -304,12 +313,22 @@ export class Monitor {
     if (previous === undefined && verdict.kind === 'none' && !roundIsOver) return;
     if (previous !== undefined && isDeepStrictEqual(essence(previous), essence(verdict))) return;
     this.#verdict = verdict;
+    // It was the one before that came under suspicion.
+    if (verdict.kind === 'primary' && verdict.epoch !== epochOf(previous)) this.#suspectSince = undefined;
     // Nothing was suspected before it was proven: an orderly switchover, or a probe that failed.
     const cause = verdict.kind === 'none' ? verdict.detail : verdict.reason;
     const doubt = (this.#doubt ??= { since: this.#timers.now(), cause });
     this.#chooseCadence();
     this.#options.onVerdict(verdict, previous, doubt);
+    this.#tellSuspicion();
     this.#endFirstRound();
+  }
+
+  #tellSuspicion(): void {
+    const suspected = this.#suspectSince !== undefined;
+    if (this.#state !== 'running' || suspected === this.#toldSuspicion) return;
+    this.#toldSuspicion = suspected;
+    this.#options.onSuspicion?.(suspected);
   }
 
   #chooseCadence(): void {
@@ -351,6 +370,10 @@ export class Monitor {
 function loginOf(probe: ProbeConfig): unknown {
   const { user, password, passfile, database, tls } = probe;
   return { user, password, passfile, database, tls };
+}
+
+function epochOf(verdict: Verdict | undefined): number | undefined {
+  return verdict?.kind === 'primary' ? verdict.epoch : undefined;
 }
 
 /** A primary that goes on being one keeps the reason for which it was elected. */

@@ -43,7 +43,7 @@ const OUTPUT_LIMIT = 4 * 1024 * 1024;
 const SAY_COLOURS = process.stdout.isTTY && process.env['NO_COLOR'] === undefined;
 
 /** The sources say what there is: a compiled file may be of a test that has gone. */
-export function testFiles(folder: 'unit' | 'integration' | 'system', deadlineMs: number): TestFile[] {
+export function testFiles(folder: 'unit' | 'integration' | 'system' | 'patroni', deadlineMs: number): TestFile[] {
   const root = testFile(folder);
   return walk(root)
     .filter((path) => path.endsWith('.test.ts'))

@@ -78,6 +78,7 @@ export interface Bench {
   readonly verdicts: string[];
   /** Of each verdict: `time of the verdict - since: cause`. */
   readonly doubts: string[];
+  readonly suspicions: boolean[];
   readonly lines: string[];
   readonly last: () => Verdict | undefined;
   readonly prober: (host: string) => FakeProber;
@@ -97,6 +98,7 @@ export function bench(
   const probers = new Map<string, FakeProber>();
   const verdicts: string[] = [];
   const doubts: string[] = [];
+  const suspicions: boolean[] = [];
   const lines: string[] = [];
   let last: Verdict | undefined;
   const monitor = new Monitor({
@@ -110,6 +112,7 @@ export function bench(
       probers.set(options.candidate.host, prober);
       return prober;
     },
+    onSuspicion: (suspected) => suspicions.push(suspected),
     onVerdict: (verdict, previous, { since, cause }) => {
       doubts.push(`${String(timers.now() - since)} ms: ${cause}`);
       assert.is(previous, last);
@@ -127,6 +130,7 @@ export function bench(
     store,
     verdicts,
     doubts,
+    suspicions,
     lines,
     last: () => last,
     prober: (host) => {

@@ -155,6 +155,43 @@ test('a broken connection to the primary starts a round at once and the search u
   assert.is(await probesIn(prober('b'), () => pass(1900)), 0);
 });
 
+test('suspicion is told when it begins, and when the primary has answered a probe begun since then', async () => {
+  const { monitor, prober, pass, settle, suspicions } = await calmBench();
+  prober('a').always = undefined;
+  await pass(2100);
+  assert.equal(suspicions, []);
+  monitor.triggerRound('a backend connection failed');
+  monitor.triggerRound('another one');
+  assert.equal(suspicions, [true], 'at once, and once');
+  prober('a').answer(primary('a', 1));
+  await settle();
+  assert.equal(suspicions, [true], 'that answer may be from before');
+  prober('a').answer(primary('a', 1));
+  await settle();
+  assert.equal(suspicions, [true, false]);
+});
+
+test('suspicion ends with the verdict that it was about', async () => {
+  const { prober, pass, settle, suspicions, verdicts } = await calmBench();
+  await pass(500);
+  prober('a').always = undefined;
+  prober('a').options.onBroken(new ProbeFault('shutdown', 'FATAL 57P01'));
+  await settle();
+  assert.equal(suspicions, [true]);
+  prober('b').always = primary('b', 2);
+  await pass(30);
+  assert.equal(verdicts, ['a#1 first-primary', 'b#2 higher-timeline']);
+  assert.equal(suspicions, [true, false], 'the new primary is not under suspicion');
+});
+
+test('the suspicion of a standby is none', async () => {
+  const { prober, pass, suspicions } = await calmBench();
+  await pass(500);
+  prober('b').options.onBroken(new ProbeFault('broken', 'closed'));
+  await pass(100);
+  assert.equal(suspicions, []);
+});
+
 test('a probe that began before the event does not settle it', async () => {
   const { monitor, prober, pass, settle } = await calmBench();
   prober('a').always = undefined;
