@@ -111,7 +111,7 @@ void Worker::start_connect(std::uint32_t slot) {
   const int family = route_->address.family();
   const bool is_new = !session.backend.valid() || session.backend_family != family;
   if (is_new) {
-    session.backend = make_backend_socket(family, settings_.tcp_keepalive);
+    session.backend = make_backend_socket(family, settings_.tcp);
     if (!session.backend.valid()) return connect_failed(slot, errno);
     session.backend_family = static_cast<std::uint16_t>(family);
   }
