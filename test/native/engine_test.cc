@@ -131,10 +131,9 @@ TEST_CASE("both sockets of a session have the options by which a vanished peer i
   const UniqueFd backend = test::listen_tcp();
   Settings settings;
   settings.tcp = {true, 30, 5, 4, 9000};
-  Gateway gateway(2, settings);
+  Gateway gateway(1, settings);
   gateway.route(backend.get());
   REQUIRE(gateway.settle());
-  const Link before = gateway.open(backend.get());
   const auto expect = [](const Link& link, const TcpOptions& options) {
     for (const int end : {link.client.get(), link.backend.get()}) {
       const int fd = other_end_of(end);
@@ -145,15 +144,19 @@ TEST_CASE("both sockets of a session have the options by which a vanished peer i
       CHECK(socket_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT) == options.user_timeout_ms);
     }
   };
-  expect(before, settings.tcp);
-
-  // Told while it runs: for those that come later.
   const TcpOptions old = settings.tcp;
   settings.tcp = {true, 31, 6, 5, 8000};
-  gateway.engine().configure(settings);
-  REQUIRE(gateway.settle());
+  {
+    const Link before = gateway.open(backend.get());
+    expect(before, old);
+    // Told while it runs: for those that come later.
+    gateway.engine().configure(settings);
+    REQUIRE(gateway.settle());
+    expect(before, old);
+  }
+  REQUIRE(eventually([&] { return gateway.active() == 0; }));
+  REQUIRE(gateway.settle());  // its sockets are closed
   expect(gateway.open(backend.get()), settings.tcp);
-  expect(before, old);
 }
 
 TEST_CASE("clients of an AF_UNIX socket") {
