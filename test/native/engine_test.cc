@@ -26,7 +26,7 @@ using test::Received;
 using test::StreamEnd;
 
 // For connections that shall neither succeed nor fail.
-constexpr Settings kPatient{60'000'000'000, true};
+constexpr Settings kPatient{60'000'000'000, {}};
 
 int socket_option(int fd, int level, int name) {
   int value = -1;
