@@ -49,7 +49,7 @@ SysError Engine::start_workers(unsigned count) {
 }
 
 SysError Engine::adopt(int listening_fd) {
-  Result<Listener> adopted = adopt_listener(listening_fd, settings_.tcp_keepalive);
+  Result<Listener> adopted = adopt_listener(listening_fd, settings_.tcp);
   if (!adopted.ok()) return adopted.error();
   listeners_.push_back(adopted.take());
   if (accepting_) accept_from(listeners_.back());
@@ -95,7 +95,7 @@ void Engine::update_route(const RouteUpdate& update) {
 void Engine::configure(const Settings& settings) {
   settings_ = settings;
   for (const Listener& listener : listeners_) {
-    if (listener.tcp) set_listener_keepalive(listener.fd.get(), settings.tcp_keepalive);
+    if (listener.tcp) set_inherited_options(listener.fd.get(), settings.tcp);
   }
   for (const std::unique_ptr<Worker>& worker : workers_) worker->configure(settings);
 }

@@ -25,11 +25,25 @@ double number(const Napi::Object& from, const char* key) {
   return from.Get(key).As<Napi::Number>().DoubleValue();
 }
 
+int integer(const Napi::Object& from, const char* key) {
+  return static_cast<int>(number(from, key));
+}
+
+TcpOptions tcp_options_of(const Napi::Object& given) {
+  TcpOptions options;
+  options.keepalive = given.Get("keepalive").As<Napi::Boolean>().Value();
+  options.keepalives_idle_s = integer(given, "keepalivesIdleS");
+  options.keepalives_interval_s = integer(given, "keepalivesIntervalS");
+  options.keepalives_count = integer(given, "keepalivesCount");
+  options.user_timeout_ms = integer(given, "userTimeoutMs");
+  return options;
+}
+
 Settings settings_of(const Napi::Object& options) {
   Settings settings;
   settings.connect_timeout_ns =
       static_cast<std::int64_t>(number(options, "connectTimeoutMs")) * kNsPerMs;
-  settings.tcp_keepalive = options.Get("tcpKeepalive").As<Napi::Boolean>().Value();
+  settings.tcp = tcp_options_of(options.Get("tcp").As<Napi::Object>());
   settings.hold_timeout_ns = static_cast<std::int64_t>(number(options, "holdTimeoutMs")) * kNsPerMs;
   settings.max_held = static_cast<std::uint32_t>(number(options, "maxHeld"));
   settings.release_rate = static_cast<std::uint32_t>(number(options, "releaseRate"));

@@ -19,7 +19,7 @@ class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
   static void define(Napi::Env env, Napi::Object exports);
 
   // Accepts nobody before startAccepting().
-  // new Engine({ workers, connectTimeoutMs, tcpKeepalive, logSessions, notifySocket?, stored? },
+  // new Engine({ workers, connectTimeoutMs, tcp, logSessions, notifySocket?, stored? },
   //            onBackendFailure)
   // With notifySocket (the address) sessions are kept in the service manager's store; stored
   // ([{ name, fd }]) is what came back from there.
@@ -36,7 +36,7 @@ class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
   Napi::Value update_route(
       const Napi::CallbackInfo& info);  // (route | null, cutBelowEpoch, cutReason)
   Napi::Value configure(
-      const Napi::CallbackInfo& info);  // ({ connectTimeoutMs, tcpKeepalive, logSessions })
+      const Napi::CallbackInfo& info);  // ({ connectTimeoutMs, tcp, logSessions })
   Napi::Value ping(const Napi::CallbackInfo& info);
   Napi::Value stats(const Napi::CallbackInfo& info);
   // () -> { kept, recovered, notWhole, missing, bytesInPipes, ms, problem?, note? }

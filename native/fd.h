@@ -68,9 +68,25 @@ class UniqueFd {
 Result<UniqueFd> make_epoll();
 Result<UniqueFd> make_eventfd();
 
-// A socket for a connection to a server: TCP_NODELAY, and keepalive if wanted. Invalid, with
-// errno set, if there is none to be had.
-UniqueFd make_backend_socket(int family, bool tcp_keepalive);
+// By what the kernel notices that the peer of a connection has vanished without a word: tcp(7).
+struct TcpOptions {
+  bool keepalive = true;
+  // Of an idle connection; 0 is the kernel's own: net.ipv4.tcp_keepalive_time, _intvl, _probes.
+  int keepalives_idle_s = 60;
+  int keepalives_interval_s = 10;
+  int keepalives_count = 12;
+  // How long data may go unacknowledged. It ends a connection to a peer that lives, too, if that
+  // takes nothing for so long. 0: net.ipv4.tcp_retries2, which a closed window does not count for.
+  int user_timeout_ms = 0;
+};
+
+// A socket for a connection to a server: TCP_NODELAY, and those options. Invalid, with errno set,
+// if there is none to be had.
+UniqueFd make_backend_socket(int family, const TcpOptions& options);
+
+// For a listening socket: what each connection accepted from now on inherits, whatever had been
+// set before. Without an effect on those there are.
+void set_inherited_options(int listener, const TcpOptions& options);
 
 // The words of an errno, "Connection refused".
 std::string describe_errno(int code);

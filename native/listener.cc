@@ -32,7 +32,7 @@ bool set_option(int fd, int level, int name, int value) {
 
 }  // namespace
 
-Result<Listener> adopt_listener(int fd, bool tcp_keepalive) {
+Result<Listener> adopt_listener(int fd, const TcpOptions& inherited) {
   const int domain = option(fd, SO_DOMAIN);
   if (domain < 0) return SysError{"not a socket", errno == EBADF ? EBADF : ENOTSOCK};
   if (option(fd, SO_TYPE) != SOCK_STREAM) return SysError{"not a stream socket", EINVAL};
@@ -49,13 +49,9 @@ Result<Listener> adopt_listener(int fd, bool tcp_keepalive) {
   if (tcp) {
     // Inherited by every accepted socket, so that a session costs no setsockopt(2).
     if (!set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1)) return SysError::last("setsockopt");
-    set_listener_keepalive(fd, tcp_keepalive);
+    set_inherited_options(fd, inherited);
   }
   return Listener{UniqueFd(fd), tcp};
-}
-
-void set_listener_keepalive(int fd, bool on) {
-  set_option(fd, SOL_SOCKET, SO_KEEPALIVE, on ? 1 : 0);
 }
 
 Result<UniqueFd> bind_listener(const std::string& address, std::uint16_t port) {

@@ -20,10 +20,7 @@ struct Listener {
 // non-blocking and close-on-exec, and sets what accepted sockets inherit. Errors name
 // what it is not: SysError{"not a socket" | "not a stream socket" | "not listening" |
 // "not an IPv4, IPv6 or AF_UNIX socket", EINVAL}. On error the descriptor is not closed.
-Result<Listener> adopt_listener(int fd, bool tcp_keepalive);
-
-// Whether connections accepted from now on have SO_KEEPALIVE.
-void set_listener_keepalive(int fd, bool on);
+Result<Listener> adopt_listener(int fd, const TcpOptions& inherited);
 
 // Binds and listens on a numeric address, with SO_REUSEADDR. "::" serves IPv4 too
 // (ipv6(7), IPV6_V6ONLY). `port` 0 takes a free one, which local_port() tells.

@@ -19,7 +19,7 @@ namespace pg_gateway {
 
 struct Settings {
   std::int64_t connect_timeout_ns = 800'000'000;
-  bool tcp_keepalive = true;
+  TcpOptions tcp;
   // How long one side may take nothing of what the other, which is gone, has left for it.
   std::int64_t farewell_timeout_ns = 30'000'000'000;
   // Tell of each session that comes and goes (session_log.h).

@@ -232,7 +232,7 @@ void Worker::prepare_spare() {
   if (!route_.has_value()) return;
   if (spare_.valid() && spare_family_ == route_->address.family()) return;
   spare_family_ = route_->address.family();
-  spare_ = make_backend_socket(spare_family_, settings_.tcp_keepalive);
+  spare_ = make_backend_socket(spare_family_, settings_.tcp);
 }
 
 // Accepts a few connections and gives each to the least loaded worker.

@@ -158,7 +158,8 @@ class Worker {
   SessionTable sessions_;
   std::vector<Listening> listeners_;
   std::optional<Route> route_;
-  bool decided_ = false;  // a route, or that there is none, has been told
+  std::uint32_t last_epoch_ = 0;  // of the last route there was
+  bool decided_ = false;          // a route, or that there is none, has been told
   HoldQueue held_;
   Holding* holding_ = nullptr;
   std::int64_t release_ns_ = 0;  // the place in the sequence of releases that was claimed; 0: none

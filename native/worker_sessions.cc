@@ -111,7 +111,7 @@ void Worker::start_connect(std::uint32_t slot) {
   const int family = route_->address.family();
   const bool is_new = !session.backend.valid() || session.backend_family != family;
   if (is_new) {
-    session.backend = make_backend_socket(family, settings_.tcp_keepalive);
+    session.backend = make_backend_socket(family, settings_.tcp);
     if (!session.backend.valid()) return connect_failed(slot, errno);
     session.backend_family = static_cast<std::uint16_t>(family);
   }
@@ -371,9 +371,9 @@ void Worker::reap() {
 }
 
 void Worker::apply(const RouteUpdate& update) {
-  const bool another =
-      !route_.has_value() || !update.route.has_value() || route_->epoch != update.route->epoch;
   route_ = update.route;
+  const bool another =
+      route_.has_value() && std::exchange(last_epoch_, route_->epoch) != route_->epoch;
   prepare_spare();
   for (std::uint32_t slot = 0; slot < sessions_.slots(); ++slot) {
     Session& session = sessions_[slot];

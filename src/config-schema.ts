@@ -35,7 +35,15 @@ export interface RawSettings {
   candidates: string[];
   state_directory: string | null;
   listen: { host: string; port: number };
-  sessions: { workers: number | 'auto'; tcp_keepalive: boolean; drain_timeout_ms: number };
+  sessions: {
+    workers: number | 'auto';
+    tcp_keepalive: boolean;
+    tcp_keepalives_idle: number;
+    tcp_keepalives_interval: number;
+    tcp_keepalives_count: number;
+    tcp_user_timeout: number;
+    drain_timeout_ms: number;
+  };
   failover: { hold_timeout_ms: number; max_held: number; release_rate: number; cut_policy: CutPolicy };
   probe: {
     user: string | null;
@@ -89,6 +97,10 @@ export type Layout<T> = { readonly [K in keyof T]: T[K] extends Leaf ? Setting<T
 
 const MAX_TIMEOUT_MS = 600_000;
 const MAX_CLIENTS = 1_000_000;
+/** MAX_TCP_KEEPIDLE, MAX_TCP_KEEPINTVL, MAX_TCP_KEEPCNT of the kernel. */
+const MAX_KEEPALIVE_SECONDS = 32_767;
+const MAX_KEEPALIVE_COUNT = 127;
+const MAX_USER_TIMEOUT_MS = 86_400_000;
 const MIN_CHECK_EVERY_SECONDS = 0.05;
 const MAX_CHECK_EVERY_SECONDS = 3600;
 
@@ -154,6 +166,22 @@ export const SCHEMA: Layout<RawSettings> = {
     tcp_keepalive: setting(true, onOff, {
       env: 'TCP_KEEPALIVE',
       doc: 'Whether new sessions have TCP keepalive on, to clients and to the server (in the environment 1 or 0).',
+    }),
+    tcp_keepalives_idle: setting(60, integer(0, MAX_KEEPALIVE_SECONDS, 'seconds'), {
+      env: 'TCP_KEEPALIVES_IDLE',
+      doc: "Seconds without a packet after which a session's peer is asked whether it lives; 0 is the kernel's net.ipv4.tcp_keepalive_time.",
+    }),
+    tcp_keepalives_interval: setting(10, integer(0, MAX_KEEPALIVE_SECONDS, 'seconds'), {
+      env: 'TCP_KEEPALIVES_INTERVAL',
+      doc: "Seconds after which a peer that did not answer is asked again; 0 is the kernel's net.ipv4.tcp_keepalive_intvl.",
+    }),
+    tcp_keepalives_count: setting(12, integer(0, MAX_KEEPALIVE_COUNT), {
+      env: 'TCP_KEEPALIVES_COUNT',
+      doc: "Unanswered questions after which the session ends; 0 is the kernel's net.ipv4.tcp_keepalive_probes.",
+    }),
+    tcp_user_timeout: setting(0, integer(0, MAX_USER_TIMEOUT_MS, 'milliseconds'), {
+      env: 'TCP_USER_TIMEOUT',
+      doc: 'Milliseconds after which a session ends whose peer has not acknowledged what was sent, or has taken nothing of it; 0 leaves it to the kernel (net.ipv4.tcp_retries2), which waits for a slow reader.',
     }),
     drain_timeout_ms: setting(0, integer(0, MAX_TIMEOUT_MS, 'milliseconds'), {
       env: 'DRAIN_TIMEOUT_MS',

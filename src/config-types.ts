@@ -62,6 +62,22 @@ export interface FailoverConfig {
   readonly cutPolicy: CutPolicy;
 }
 
+/**
+ * By what the kernel notices that the peer of a session has vanished without a word; tcp(7). Meaning and words are
+ * PostgreSQL's ("20.3.2. TCP Settings" in its manual); 0 is the kernel's own.
+ */
+export interface TcpSettings {
+  readonly keepalive: boolean;
+  /** Idle seconds before it is asked whether it lives. 0..32767 */
+  readonly keepalivesIdleS: number;
+  /** Seconds before it is asked again. 0..32767 */
+  readonly keepalivesIntervalS: number;
+  /** How many of these go unanswered before the session ends. 0..127 */
+  readonly keepalivesCount: number;
+  /** How long data may go unacknowledged, or untaken. 0..86400000 */
+  readonly userTimeoutMs: number;
+}
+
 export interface HostPort {
   readonly host: string;
   /** 0..65535; 0 = any free port. */
@@ -80,7 +96,8 @@ export interface Config {
   readonly probe: ProbeConfig;
   /** Threads of the data plane, 1..64. */
   readonly workers: number;
-  readonly tcpKeepalive: boolean;
+  /** Of both sides of a session. */
+  readonly tcp: TcpSettings;
   /** How long a stop waits for sessions to end by themselves. 0..600000 */
   readonly drainTimeoutMs: number;
   readonly failover: FailoverConfig;

@@ -263,7 +263,13 @@ function assemble(raw: RawSettings, login: Login, sources: readonly string[]): C
       tls: login.tls,
     },
     workers,
-    tcpKeepalive: raw.sessions.tcp_keepalive,
+    tcp: {
+      keepalive: raw.sessions.tcp_keepalive,
+      keepalivesIdleS: raw.sessions.tcp_keepalives_idle,
+      keepalivesIntervalS: raw.sessions.tcp_keepalives_interval,
+      keepalivesCount: raw.sessions.tcp_keepalives_count,
+      userTimeoutMs: raw.sessions.tcp_user_timeout,
+    },
     drainTimeoutMs: raw.sessions.drain_timeout_ms,
     failover: {
       holdTimeoutMs: raw.failover.hold_timeout_ms,

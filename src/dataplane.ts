@@ -8,6 +8,7 @@ import { createRequire } from 'node:module';
 import { isIP } from 'node:net';
 import { getSystemErrorName } from 'node:util';
 
+import type { TcpSettings } from './config-types.js';
 import type { CutReason, DataPlaneStats } from './dataplane-stats.js';
 import { GatewayError } from './errors.js';
 import type { StoredDescriptor } from './systemd.js';
@@ -42,8 +43,8 @@ export interface BackendFailure {
 export interface DataPlaneSettings {
   /** How long a connection to the backend may take, 1..600000. */
   readonly connectTimeoutMs: number;
-  /** SO_KEEPALIVE on both sockets of a session. */
-  readonly tcpKeepalive: boolean;
+  /** Of both sockets of a session. Ranges are those of the configuration. */
+  readonly tcp: TcpSettings;
   /** How long a client that cannot be given a server waits for one, 0..600000; 0: not at all. */
   readonly holdTimeoutMs: number;
   /** How many clients may wait, 0..1000000. */
@@ -280,8 +281,8 @@ function loadAddon(): NativeModule {
 
 /** The settings alone, whatever else the object has. */
 function settingsOf(settings: DataPlaneSettings): DataPlaneSettings {
-  const { connectTimeoutMs, tcpKeepalive, holdTimeoutMs, maxHeld, releaseRate, logSessions } = settings;
-  return { connectTimeoutMs, tcpKeepalive, holdTimeoutMs, maxHeld, releaseRate, logSessions };
+  const { connectTimeoutMs, tcp, holdTimeoutMs, maxHeld, releaseRate, logSessions } = settings;
+  return { connectTimeoutMs, tcp, holdTimeoutMs, maxHeld, releaseRate, logSessions };
 }
 
 function checkSettings(settings: DataPlaneSettings): void {
@@ -289,6 +290,11 @@ function checkSettings(settings: DataPlaneSettings): void {
   requireInteger('holdTimeoutMs', settings.holdTimeoutMs, 0, MAX_TIMEOUT_MS);
   requireInteger('maxHeld', settings.maxHeld, 0, MAX_CLIENTS);
   requireInteger('releaseRate', settings.releaseRate, 1, MAX_CLIENTS);
+  const { keepalivesIdleS, keepalivesIntervalS, keepalivesCount, userTimeoutMs } = settings.tcp;
+  requireInteger('keepalivesIdleS', keepalivesIdleS, 0, 2 ** 15 - 1);
+  requireInteger('keepalivesIntervalS', keepalivesIntervalS, 0, 2 ** 15 - 1);
+  requireInteger('keepalivesCount', keepalivesCount, 0, 2 ** 7 - 1);
+  requireInteger('userTimeoutMs', userTimeoutMs, 0, 2 ** 31 - 1);
 }
 
 function requireInteger(name: string, value: number, min: number, max: number): void {

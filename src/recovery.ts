@@ -11,10 +11,10 @@ import { decodeNote, RestartNoteKeeper } from './restart-note.js';
 import type { InheritedSockets } from './systemd.js';
 
 /** What of the configuration the data plane is told, at the start and with each reload. */
-export function dataPlaneSettings({ probe, tcpKeepalive, failover, logLevel }: Config): DataPlaneSettings {
+export function dataPlaneSettings({ probe, tcp, failover, logLevel }: Config): DataPlaneSettings {
   const { holdTimeoutMs, maxHeld, releaseRate } = failover;
   const { connectTimeoutMs } = probe;
-  return { connectTimeoutMs, tcpKeepalive, holdTimeoutMs, maxHeld, releaseRate, logSessions: logLevel === 'debug' };
+  return { connectTimeoutMs, tcp, holdTimeoutMs, maxHeld, releaseRate, logSessions: logLevel === 'debug' };
 }
 
 /**

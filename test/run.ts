@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // What `npm test` runs: the C++ tests of the data plane, the unit tests, the
-// integration tests. Each file is a process of its own with a deadline.
+// integration tests, those with a network of their own. Each file is a process of its own with a deadline.
 //
 //   npm test                    everything
 //   npm test -- election tls    the files whose path has one of these in it
@@ -9,12 +9,14 @@
 // long; the output of a file only if it failed. The last line is always
 // `N passed, N failed`, and the status is 0 only if nothing failed.
 
+import { spawnSync } from 'node:child_process';
 import { availableParallelism, cpus } from 'node:os';
 import { join } from 'node:path';
 
 import { closeAll } from './helpers/cleanup.js';
 import { matchesOneOf, Run, say, testFiles } from './helpers/file-runner.js';
 import type { Group, TestFile } from './helpers/file-runner.js';
+import { OWN_NETWORK } from './helpers/network.js';
 import { PROJECT_ROOT, temporaryFolder } from './helpers/paths.js';
 import { TEMPLATE_VARIABLE } from './helpers/postgres-install.js';
 
@@ -41,6 +43,15 @@ function nativeTests(): TestFile[] {
   ];
 }
 
+/** Each in namespaces of its own, if the system has it: else they say that they cannot run. */
+function networkTests(): TestFile[] {
+  const files = testFiles('network', INTEGRATION_DEADLINE_MS);
+  const namespaces = ['--net', '--mount'];
+  if (spawnSync('unshare', [...namespaces, 'true']).status !== 0) return files;
+  const launcher = ['unshare', ...namespaces];
+  return files.map((file) => ({ ...file, launcher, env: { [OWN_NETWORK]: '1' } }));
+}
+
 /** Node 18.13 and older lack the first. */
 function processors(): number {
   return typeof availableParallelism === 'function' ? availableParallelism() : cpus().length;
@@ -53,6 +64,7 @@ async function main(filters: readonly string[]): Promise<number> {
     { files: testFiles('unit', UNIT_DEADLINE_MS).filter(wanted), atOnce: Math.min(2, processors()) },
     // One at a time: they measure, and each has several servers.
     { files: testFiles('integration', INTEGRATION_DEADLINE_MS).filter(wanted), atOnce: 1 },
+    { files: networkTests().filter(wanted), atOnce: 1 },
   ];
   if (groups.every(({ files }) => files.length === 0)) {
     say(`no test file matches ${filters.join(' ')}`);

@@ -17,6 +17,8 @@ export interface TestFile {
   /** For people and filters: `unit/election`. */
   readonly name: string;
   readonly command: readonly string[];
+  /** The first part of a command line that becomes the command by exec. */
+  readonly launcher?: readonly string[];
   /** On top of the environment that all files get. */
   readonly env?: Readonly<Record<string, string>>;
   readonly deadlineMs: number;
@@ -43,7 +45,10 @@ const OUTPUT_LIMIT = 4 * 1024 * 1024;
 const SAY_COLOURS = process.stdout.isTTY && process.env['NO_COLOR'] === undefined;
 
 /** The sources say what there is: a compiled file may be of a test that has gone. */
-export function testFiles(folder: 'unit' | 'integration' | 'system' | 'patroni', deadlineMs: number): TestFile[] {
+export function testFiles(
+  folder: 'unit' | 'integration' | 'network' | 'system' | 'patroni',
+  deadlineMs: number,
+): TestFile[] {
   const root = testFile(folder);
   return walk(root)
     .filter((path) => path.endsWith('.test.ts'))
@@ -124,7 +129,7 @@ export class Run {
 
 /** Runs one file to its end, whatever that is. */
 async function execute(
-  { name, command, deadlineMs }: TestFile,
+  { name, command, launcher = [], deadlineMs }: TestFile,
   env: NodeJS.ProcessEnv,
 ): Promise<{ output: string; problem: string | undefined }> {
   const [program = '', ...args] = command;
@@ -132,9 +137,10 @@ async function execute(
     return { output: '', problem: 'it was not compiled: run packaging/build test' };
   }
   const isNode = program === process.execPath;
+  const [execPath = '', ...execArgv]: readonly string[] = [...launcher, program];
   const child = isNode
-    ? fork(args[0] ?? '', args.slice(1), { env, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] })
-    : spawn(program, args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
+    ? fork(args[0] ?? '', args.slice(1), { env, execPath, execArgv, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] })
+    : spawn(execPath, [...execArgv, ...args], { env, stdio: ['ignore', 'pipe', 'pipe'] });
   let output = '';
   let doing = 'starting';
   const collect = (chunk: string): void => {

@@ -39,6 +39,14 @@ export function asServerOwner(): Pick<ChildOptions, 'uid' | 'gid'> {
   return installation().owner;
 }
 
+/** The same as the first part of a command line, for root: what follows runs as that user, by exec. */
+export function becomingServerOwner(): readonly string[] {
+  const { uid, gid } = installation().owner;
+  return uid === undefined || gid === undefined
+    ? []
+    : ['setpriv', `--reuid=${uid}`, `--regid=${gid}`, '--clear-groups'];
+}
+
 /** The environment of PostgreSQL's programs: nothing of the tester's own settings, messages in English. */
 export function plainEnvironment(extra: Readonly<Record<string, string>> = {}): NodeJS.ProcessEnv {
   return { PATH: process.env['PATH'], LC_ALL: 'C', TZ: 'UTC', HOME: '/nonexistent', ...extra };

@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: MIT
 // Real PostgreSQL servers, thrown away afterwards: start, stop, crash, freeze,
-// promote, replicate. Each has its folder, its free port on 127.0.0.1 and its own
-// process, which is a child of the test.
+// promote, replicate. Each has its folder, its free port, on 127.0.0.1 or on a host of
+// a network of the test's, and its own process, which is a child of the test.
 
 import { appendFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { Child } from './child.js';
 import { atExit } from './cleanup.js';
+import type { Host } from './network.js';
 import { temporaryFolder } from './paths.js';
 import type { TemporaryFolder } from './paths.js';
 import { freePort } from './ports.js';
 import {
   asServerOwner,
+  becomingServerOwner,
   dataDirectory,
   foreignDataDirectory,
   makeOwned,
@@ -35,6 +37,8 @@ export interface ServerOptions {
   readonly tls?: boolean;
   /** A system identifier of its own. */
   readonly foreign?: boolean;
+  /** Where it runs, if not here. */
+  readonly on?: Host;
 }
 
 /** pg_ctl(1): smart waits for clients, fast ends them, immediate crashes. */
@@ -46,7 +50,6 @@ const STOP_DEADLINE_MS = 30_000;
 const START_TRIES = 5;
 
 const SETTINGS: Readonly<Record<string, string>> = {
-  listen_addresses: '127.0.0.1',
   fsync: 'off',
   full_page_writes: 'off',
   shared_buffers: '16MB',
@@ -62,7 +65,7 @@ const SETTINGS: Readonly<Record<string, string>> = {
 };
 
 export class PostgresServer {
-  readonly host = '127.0.0.1';
+  readonly host: string;
   readonly #folder: TemporaryFolder;
   readonly #options: ServerOptions;
   readonly #forget: () => void;
@@ -74,6 +77,7 @@ export class PostgresServer {
   private constructor(folder: TemporaryFolder, options: ServerOptions) {
     this.#folder = folder;
     this.#options = options;
+    this.host = options.on?.address ?? '127.0.0.1';
     this.#forget = atExit({
       close: () => this.close(),
       closeNow: () => {
@@ -89,9 +93,10 @@ export class PostgresServer {
     });
   }
 
-  /** A server that streams from `primary` and accepts connections. Settings and pg_hba.conf are the primary's. */
-  static async createStandby(primary: PostgresServer): Promise<PostgresServer> {
-    return PostgresServer.#make(primary.#options, async (server) => {
+  /** A server that streams from `primary` and accepts connections. All but its place is as the primary has it. */
+  static async createStandby(primary: PostgresServer, on?: Host): Promise<PostgresServer> {
+    const options = on === undefined ? primary.#options : { ...primary.#options, on };
+    return PostgresServer.#make(options, async (server) => {
       const from = ['-h', primary.host, '-p', String(primary.port), '-U', SUPERUSER];
       const how = ['--checkpoint=fast', '--no-sync', '--wal-method=stream', '--write-recovery-conf'];
       await runAsOwner([postgresProgram('pg_basebackup'), ...from, ...how, '-D', server.dataDir]);
@@ -258,8 +263,12 @@ export class PostgresServer {
   }
 
   #spawn(): Child {
-    const postmaster = new Child([postgresProgram('postgres'), '-D', this.dataDir, '-p', String(this.#port)], {
-      ...asServerOwner(),
+    const { on } = this.#options;
+    const program = [postgresProgram('postgres'), '-D', this.dataDir, '-p', String(this.#port)];
+    // Only root can enter another host: it becomes the owner there.
+    const command = on === undefined ? program : [...on.enter, ...becomingServerOwner(), ...program];
+    const postmaster = new Child(command, {
+      ...(on === undefined ? asServerOwner() : {}),
       env: plainEnvironment(),
       cwd: '/',
       input: '',
@@ -287,6 +296,7 @@ export class PostgresServer {
     const { settings = {}, hba = ['host all all all trust', 'host replication all all trust'], tls } = this.#options;
     const all: Readonly<Record<string, string>> = {
       ...SETTINGS,
+      listen_addresses: this.host,
       unix_socket_directories: this.#folder.path,
       ssl: tls === true ? 'on' : 'off',
       ...settings,

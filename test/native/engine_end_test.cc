@@ -124,7 +124,9 @@ TEST_CASE("a backend dies under a client that writes: the farewell is read befor
 }
 
 TEST_CASE("a backend dies and its client does not read what it left") {
-  Gateway gateway(1, {60'000'000'000, true, 300'000'000});
+  Settings settings;
+  settings.farewell_timeout_ns = 300'000'000;
+  Gateway gateway(1, settings);
   const UniqueFd backend = test::listen_tcp();
   gateway.route(backend.get());
   Link link = gateway.open(backend.get());
@@ -141,7 +143,9 @@ TEST_CASE("a backend dies and its client does not read what it left") {
 TEST_CASE("a backend dies and its client reads what it left, slowly") {
   constexpr std::int64_t kTimeoutNs = 800'000'000;
   constexpr std::size_t kPiece = 700'000;
-  Gateway gateway(1, {60'000'000'000, true, kTimeoutNs});
+  Settings settings;
+  settings.farewell_timeout_ns = kTimeoutNs;
+  Gateway gateway(1, settings);
   const UniqueFd backend = test::listen_tcp();
   gateway.route(backend.get());
   Link link = gateway.open(backend.get());

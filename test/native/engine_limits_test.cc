@@ -192,7 +192,7 @@ TEST_CASE("stopping closes every session, whatever its state, and at once") {
     Link stalled;
     UniqueFd connecting;
     UniqueFd rejected;
-    Gateway gateway(3, {60'000 * kMs, true});
+    Gateway gateway(3, {60'000 * kMs, {}});
     gateway.route(backend.get());
     for (int i = 0; i < 50; ++i) idle.push_back(gateway.open(backend.get()));
     stalled = gateway.open(backend.get());

@@ -22,7 +22,7 @@ using test::StreamEnd;
 
 constexpr std::int64_t kMs = 1'000'000;
 // For connections that shall neither succeed nor fail.
-constexpr Settings kPatient{60'000 * kMs, true};
+constexpr Settings kPatient{60'000 * kMs, {}};
 
 // The answer to a client that sends its startup message, then its hanging up.
 Received ask(UniqueFd& client) {
@@ -108,7 +108,7 @@ TEST_CASE("a storm of failures is one notification until it is taken") {
 
 TEST_CASE("a backend that does not answer: the client is told when the time is over") {
   const test::StalledListener stalled;
-  Gateway gateway(1, {300 * kMs, true});
+  Gateway gateway(1, {300 * kMs, {}});
   gateway.route(stalled.get(), 1, 2);
   const std::int64_t before = monotonic_ns();
   UniqueFd client = gateway.connect();

@@ -26,7 +26,7 @@ using test::Received;
 using test::StreamEnd;
 
 // For connections that shall neither succeed nor fail.
-constexpr Settings kPatient{60'000'000'000, true};
+constexpr Settings kPatient{60'000'000'000, {}};
 
 int socket_option(int fd, int level, int name) {
   int value = -1;
@@ -108,12 +108,12 @@ TEST_CASE("what a client sent before its backend was connected is not lost") {
 TEST_CASE("both sockets of a session have TCP_NODELAY, and SO_KEEPALIVE as configured") {
   const UniqueFd backend = test::listen_tcp();
   Settings settings;
-  settings.tcp_keepalive = false;
+  settings.tcp.keepalive = false;
   Gateway gateway(1, settings);
   gateway.route(backend.get());
   for (const bool keepalive : {false, true, false}) {
     CAPTURE(keepalive);
-    settings.tcp_keepalive = keepalive;
+    settings.tcp.keepalive = keepalive;
     gateway.engine().configure(settings);
     REQUIRE(gateway.settle());
     const Link link = gateway.open(backend.get());
@@ -125,6 +125,38 @@ TEST_CASE("both sockets of a session have TCP_NODELAY, and SO_KEEPALIVE as confi
       CHECK(socket_option(fd, SOL_SOCKET, SO_KEEPALIVE) == (keepalive ? 1 : 0));
     }
   }
+}
+
+TEST_CASE("both sockets of a session have the options by which a vanished peer is noticed") {
+  const UniqueFd backend = test::listen_tcp();
+  Settings settings;
+  settings.tcp = {true, 30, 5, 4, 9000};
+  Gateway gateway(1, settings);
+  gateway.route(backend.get());
+  REQUIRE(gateway.settle());
+  const auto expect = [](const Link& link, const TcpOptions& options) {
+    for (const int end : {link.client.get(), link.backend.get()}) {
+      const int fd = other_end_of(end);
+      REQUIRE(fd >= 0);
+      CHECK(socket_option(fd, IPPROTO_TCP, TCP_KEEPIDLE) == options.keepalives_idle_s);
+      CHECK(socket_option(fd, IPPROTO_TCP, TCP_KEEPINTVL) == options.keepalives_interval_s);
+      CHECK(socket_option(fd, IPPROTO_TCP, TCP_KEEPCNT) == options.keepalives_count);
+      CHECK(socket_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT) == options.user_timeout_ms);
+    }
+  };
+  const TcpOptions old = settings.tcp;
+  settings.tcp = {true, 31, 6, 5, 8000};
+  {
+    const Link before = gateway.open(backend.get());
+    expect(before, old);
+    // Told while it runs: for those that come later.
+    gateway.engine().configure(settings);
+    REQUIRE(gateway.settle());
+    expect(before, old);
+  }
+  REQUIRE(eventually([&] { return gateway.active() == 0; }));
+  REQUIRE(gateway.settle());  // its sockets are closed
+  expect(gateway.open(backend.get()), settings.tcp);
 }
 
 TEST_CASE("clients of an AF_UNIX socket") {

@@ -45,8 +45,10 @@ int system_backlog() {
 TEST_CASE("accepted sockets inherit TCP_NODELAY and SO_KEEPALIVE") {
   for (const bool keepalive : {true, false}) {
     CAPTURE(keepalive);
+    TcpOptions options;
+    options.keepalive = keepalive;
     UniqueFd bound = test::listen_tcp();
-    Result<Listener> adopted = adopt_listener(bound.get(), keepalive);
+    Result<Listener> adopted = adopt_listener(bound.get(), options);
     REQUIRE(adopted.ok());
     CHECK(bound.release() == adopted.value().fd.get());
     CHECK(adopted.value().tcp);
@@ -56,18 +58,45 @@ TEST_CASE("accepted sockets inherit TCP_NODELAY and SO_KEEPALIVE") {
     CHECK(option(accepted.get(), IPPROTO_TCP, TCP_NODELAY) == 1);
     CHECK(option(accepted.get(), SOL_SOCKET, SO_KEEPALIVE) == (keepalive ? 1 : 0));
 
-    set_listener_keepalive(listener, !keepalive);
+    options.keepalive = !keepalive;
+    set_inherited_options(listener, options);
     const UniqueFd later = test::connect_to(test::address_of(listener));
     CHECK(option(test::accept_one(listener).get(), SOL_SOCKET, SO_KEEPALIVE) ==
           (keepalive ? 0 : 1));
   }
 }
 
+TEST_CASE("accepted sockets inherit by what a vanished peer is noticed; 0 is the kernel's own") {
+  const UniqueFd fresh(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  UniqueFd bound = test::listen_tcp();
+  // As a unit of systemd may have had it set (KeepAliveTimeSec= and the others).
+  for (const int name : {TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT, TCP_USER_TIMEOUT}) {
+    const int value = 33;
+    REQUIRE(::setsockopt(bound.get(), IPPROTO_TCP, name, &value, sizeof value) == 0);
+  }
+  Result<Listener> adopted = adopt_listener(bound.release(), {true, 41, 5, 3, 7000});
+  REQUIRE(adopted.ok());
+  const int listener = adopted.value().fd.get();
+  const auto expect = [&](int idle, int interval, int count, int user_timeout) {
+    const UniqueFd client = test::connect_to(test::address_of(listener));
+    const UniqueFd accepted = test::accept_one(listener);
+    CHECK(option(accepted.get(), IPPROTO_TCP, TCP_KEEPIDLE) == idle);
+    CHECK(option(accepted.get(), IPPROTO_TCP, TCP_KEEPINTVL) == interval);
+    CHECK(option(accepted.get(), IPPROTO_TCP, TCP_KEEPCNT) == count);
+    CHECK(option(accepted.get(), IPPROTO_TCP, TCP_USER_TIMEOUT) == user_timeout);
+  };
+  expect(41, 5, 3, 7000);
+  set_inherited_options(listener, {true, 0, 0, 0, 0});
+  expect(option(fresh.get(), IPPROTO_TCP, TCP_KEEPIDLE),
+         option(fresh.get(), IPPROTO_TCP, TCP_KEEPINTVL),
+         option(fresh.get(), IPPROTO_TCP, TCP_KEEPCNT), 0);
+}
+
 TEST_CASE("an adopted socket becomes non-blocking and close-on-exec") {
   UniqueFd bound = test::listen_tcp();
   ::fcntl(bound.get(), F_SETFL, 0);
   ::fcntl(bound.get(), F_SETFD, 0);
-  Result<Listener> adopted = adopt_listener(bound.release(), true);
+  Result<Listener> adopted = adopt_listener(bound.release(), {});
   REQUIRE(adopted.ok());
   CHECK((::fcntl(adopted.value().fd.get(), F_GETFL) & O_NONBLOCK) != 0);
   CHECK((::fcntl(adopted.value().fd.get(), F_GETFD) & FD_CLOEXEC) != 0);
@@ -77,7 +106,7 @@ TEST_CASE("an AF_UNIX socket is adopted as what it is") {
   const std::string path = "/tmp/pg-gateway-listener." + std::to_string(::getpid()) + ".sock";
   UniqueFd bound = test::listen_unix(path);
   REQUIRE(bound.valid());
-  Result<Listener> adopted = adopt_listener(bound.release(), true);
+  Result<Listener> adopted = adopt_listener(bound.release(), {});
   REQUIRE(adopted.ok());
   CHECK_FALSE(adopted.value().tcp);
   CHECK(local_port(adopted.value().fd.get()) == 0);
@@ -101,7 +130,7 @@ TEST_CASE("what is no listening stream socket is named, and left open") {
                       {-1, "not a socket", EBADF}};
   for (const Row& row : rows) {
     CAPTURE(row.says);
-    const Result<Listener> adopted = adopt_listener(row.fd, true);
+    const Result<Listener> adopted = adopt_listener(row.fd, {});
     REQUIRE_FALSE(adopted.ok());
     CHECK(std::string(adopted.error().call) == row.says);
     CHECK(adopted.error().code == row.code);

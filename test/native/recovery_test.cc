@@ -319,7 +319,7 @@ TEST_CASE("a connection that found itself is no server") {
   Shelf shelf;
   test::Pair client = test::tcp_pair();
   {
-    UniqueFd narcissus = make_backend_socket(AF_INET, false);
+    UniqueFd narcissus = make_backend_socket(AF_INET, TcpOptions{});
     const SocketAddress any_port = parse_address("127.0.0.1", 0).take();
     REQUIRE(::bind(narcissus.get(), any_port.get(), any_port.length) == 0);
     const SocketAddress itself = test::address_of(narcissus.get());

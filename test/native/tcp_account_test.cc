@@ -72,7 +72,7 @@ TEST_CASE("tcp account: what is no TCP connection is not known") {
 }
 
 TEST_CASE("tcp account: before there is a connection") {
-  UniqueFd socket = make_backend_socket(AF_INET, true);
+  UniqueFd socket = make_backend_socket(AF_INET, TcpOptions{});
   SUBCASE("nothing was tried") {}
   SUBCASE("refused") {
     const SocketAddress nowhere = [] {

@@ -18,6 +18,9 @@ test.after.each(({ machine }) => {
 });
 
 const PORT = 'expected a port from 1 to 65535, or 0 for any free port';
+const KEEPALIVE_SECONDS = 'expected a whole number of seconds from 0 to 32767';
+const KEEPALIVE_COUNT = 'expected a whole number from 0 to 127';
+const USER_TIMEOUT = 'expected a whole number of milliseconds from 0 to 86400000';
 const DRAIN = 'expected a whole number of milliseconds from 0 to 600000';
 const MILLISECONDS = 'expected a whole number of milliseconds from 1 to 600000';
 const SECONDS = 'expected a number of seconds from 0.05 to 3600';
@@ -46,6 +49,10 @@ const ENVIRONMENT: readonly (readonly [string, string, string])[] = [
   ['NUM_THREADS', 'many', `sessions.workers = "many": ${THREADS}`],
   ['TCP_KEEPALIVE', '2', `sessions.tcp_keepalive = "2": ${SWITCH}`],
   ['TCP_KEEPALIVE', 'constructor', `sessions.tcp_keepalive = "constructor": ${SWITCH}`],
+  ['TCP_KEEPALIVES_IDLE', '32768', `sessions.tcp_keepalives_idle = "32768": ${KEEPALIVE_SECONDS}`],
+  ['TCP_KEEPALIVES_INTERVAL', '10s', `sessions.tcp_keepalives_interval = "10s": ${KEEPALIVE_SECONDS}`],
+  ['TCP_KEEPALIVES_COUNT', '128', `sessions.tcp_keepalives_count = "128": ${KEEPALIVE_COUNT}`],
+  ['TCP_USER_TIMEOUT', '-1', `sessions.tcp_user_timeout = "-1": ${USER_TIMEOUT}`],
   ['DRAIN_TIMEOUT_MS', '-1', `sessions.drain_timeout_ms = "-1": ${DRAIN}`],
   ['HOLD_TIMEOUT_MS', '600001', `failover.hold_timeout_ms = "600001": ${DRAIN}`],
   ['MAX_HELD', '-1', 'failover.max_held = "-1": expected a whole number of clients from 0 to 1000000'],

@@ -40,7 +40,13 @@ test('has the defaults of the original', ({ machine }) => {
       tls: { mode: 'prefer' },
     },
     workers: 1,
-    tcpKeepalive: true,
+    tcp: {
+      keepalive: true,
+      keepalivesIdleS: 60,
+      keepalivesIntervalS: 10,
+      keepalivesCount: 12,
+      userTimeoutMs: 0,
+    },
     drainTimeoutMs: 0,
     failover: { holdTimeoutMs: 15000, maxHeld: 1000, releaseRate: 500, cutPolicy: 'proof' },
     logLevel: 'info',
@@ -57,6 +63,10 @@ test('reads every variable', ({ machine }) => {
     LISTEN_PORT: '0',
     NUM_THREADS: '64',
     TCP_KEEPALIVE: '0',
+    TCP_KEEPALIVES_IDLE: '32767',
+    TCP_KEEPALIVES_INTERVAL: '0',
+    TCP_KEEPALIVES_COUNT: '127',
+    TCP_USER_TIMEOUT: '86400000',
     DRAIN_TIMEOUT_MS: '600000',
     HOLD_TIMEOUT_MS: '0',
     MAX_HELD: '1000000',
@@ -97,7 +107,13 @@ test('reads every variable', ({ machine }) => {
       tls: { mode: 'verify-full', rootCert: env.PGSSLROOTCERT, cert: env.PGSSLCERT, key: env.PGSSLKEY },
     },
     workers: 64,
-    tcpKeepalive: false,
+    tcp: {
+      keepalive: false,
+      keepalivesIdleS: 32767,
+      keepalivesIntervalS: 0,
+      keepalivesCount: 127,
+      userTimeoutMs: 86400000,
+    },
     drainTimeoutMs: 600000,
     failover: { holdTimeoutMs: 0, maxHeld: 1000000, releaseRate: 1, cutPolicy: 'eager' },
     logLevel: 'debug',
@@ -117,6 +133,10 @@ test('reads every key of a file', ({ machine }) => {
     [sessions]
     workers = "auto"
     tcp_keepalive = false
+    tcp_keepalives_idle = 1
+    tcp_keepalives_interval = 2
+    tcp_keepalives_count = 3
+    tcp_user_timeout = 4
     drain_timeout_ms = 1500
     [failover]
     hold_timeout_ms = 1
@@ -170,7 +190,13 @@ test('reads every key of a file', ({ machine }) => {
       tls: { mode: 'verify-ca', rootCert: cert, cert, key: cert },
     },
     workers: availableParallelism(),
-    tcpKeepalive: false,
+    tcp: {
+      keepalive: false,
+      keepalivesIdleS: 1,
+      keepalivesIntervalS: 2,
+      keepalivesCount: 3,
+      userTimeoutMs: 4,
+    },
     drainTimeoutMs: 1500,
     failover: { holdTimeoutMs: 1, maxHeld: 0, releaseRate: 2, cutPolicy: 'eager' },
     logLevel: 'err',
@@ -181,10 +207,10 @@ test('reads every key of a file', ({ machine }) => {
 /** variable, text, what it means: [path of the value in the configuration, value]. */
 const SPELLINGS: readonly (readonly [string, string, (config: LoadedConfig) => unknown, unknown])[] = [
   ...['1', 'true', 'yes', 'on', 'TRUE', ' On '].map(
-    (text) => ['TCP_KEEPALIVE', text, (config: LoadedConfig) => config.tcpKeepalive, true] as const,
+    (text) => ['TCP_KEEPALIVE', text, (config: LoadedConfig) => config.tcp.keepalive, true] as const,
   ),
   ...['0', 'false', 'no', 'off', 'False'].map(
-    (text) => ['TCP_KEEPALIVE', text, (config: LoadedConfig) => config.tcpKeepalive, false] as const,
+    (text) => ['TCP_KEEPALIVE', text, (config: LoadedConfig) => config.tcp.keepalive, false] as const,
   ),
   ...['warning', 'warn', 'WARN', 'Warning'].map(
     (text) => ['LOG_LEVEL', text, (config: LoadedConfig) => config.logLevel, 'warning'] as const,
@@ -373,6 +399,10 @@ port = 6432  # argument --listen-port
 [sessions]
 workers = 1  # default
 tcp_keepalive = true  # default
+tcp_keepalives_idle = 60  # default
+tcp_keepalives_interval = 10  # default
+tcp_keepalives_count = 12  # default
+tcp_user_timeout = 0  # default
 drain_timeout_ms = 0  # default
 
 [failover]

@@ -22,9 +22,10 @@ interface Context {
 }
 
 const test = suite<Context>('data plane');
+const tcp = { keepalive: true, keepalivesIdleS: 60, keepalivesIntervalS: 10, keepalivesCount: 12, userTimeoutMs: 0 };
 const settings: DataPlaneSettings = {
   connectTimeoutMs: 500,
-  tcpKeepalive: true,
+  tcp,
   holdTimeoutMs: 0,
   maxHeld: 0,
   releaseRate: 1,
@@ -62,6 +63,10 @@ test('values out of range never reach the native side', ({ plane }) => {
     ],
     [() => plane.adoptListener(-1), 'descriptor is -1: expected a whole number from 0 to 2147483647'],
     [() => plane.bindListener('localhost', 1), 'address is "localhost": expected an IP address'],
+    [
+      () => plane.configure({ ...settings, tcp: { ...tcp, keepalivesCount: 128 } }),
+      'keepalivesCount is 128: expected a whole number from 0 to 127',
+    ],
     [
       () => plane.configure({ ...settings, connectTimeoutMs: Number.NaN }),
       'connectTimeoutMs is NaN: expected a whole number from 1 to 600000',
