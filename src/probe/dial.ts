@@ -8,7 +8,7 @@ import { lookup as dnsLookup } from 'node:dns';
 import { isIP, Socket } from 'node:net';
 
 import type { Timers } from '../timers.js';
-import { abortable } from './deadline.js';
+import { abortable, abortError } from './deadline.js';
 import { ProbeFault } from './failure.js';
 import type { ServerAddress } from './observation.js';
 
@@ -43,9 +43,19 @@ export class Resolver {
     this.#lookup = lookup;
   }
 
-  /** @throws ProbeFault dns */
+  /** The host is an address: there is nothing to look up, and it never moves. */
+  get isAddress(): boolean {
+    return isIP(this.#host) !== 0;
+  }
+
+  /**
+   * All of them, however many.
+   * @throws ProbeFault dns
+   */
   async addresses(signal: AbortSignal): Promise<readonly string[]> {
-    if (isIP(this.#host) !== 0) return [this.#host];
+    if (this.isAddress) return [this.#host];
+    // Nobody would hear how a look-up ends that is begun now.
+    if (signal.aborted) throw abortError(signal);
     const pending = (this.#pending ??= this.#lookup(this.#host));
     const found = await abortable<readonly string[]>(signal, (resolve, reject) => {
       pending.then(
@@ -61,7 +71,7 @@ export class Resolver {
       return () => undefined;
     });
     if (found.length === 0) throw new ProbeFault('dns', `${this.#host}: no address`);
-    return [...new Set(found)].slice(0, MAX_ADDRESSES);
+    return [...new Set(found)];
   }
 
   /** An answer that came too late for its probe stays for the next one. */
@@ -88,7 +98,7 @@ export function dial(
 ): Promise<Dialled> {
   return abortable(signal, (resolve, reject) => {
     const attempts = new Set<Socket>();
-    const untried = [...addresses];
+    const untried = addresses.slice(0, MAX_ADDRESSES);
     let firstError: Error | undefined;
     let cancelNext = (): void => undefined;
     let over = false;
@@ -144,7 +154,17 @@ export function dial(
 function peerOf({ remoteAddress, remotePort, localAddress, localPort }: Socket): ServerAddress | undefined {
   if (remoteAddress === undefined || remotePort === undefined) return undefined;
   if (remoteAddress === localAddress && remotePort === localPort) return undefined;
-  // An IPv4 peer of a dual-stack socket; the data plane connects by IPv4 then.
-  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(remoteAddress);
-  return { address: mapped?.[1] ?? remoteAddress, port: remotePort };
+  return { address: unmapped(remoteAddress), port: remotePort };
+}
+
+/** An IPv4 peer of a dual-stack socket; the data plane connects by IPv4 then. */
+function unmapped(address: string): string {
+  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address);
+  return mapped?.[1] ?? address;
+}
+
+/** Whether a server's address is one of those of a look-up, which leaves out the zone of a link-local one. */
+export function isAmong(addresses: readonly string[], { address }: ServerAddress): boolean {
+  const comparable = (one: string): string => unmapped(one).replace(/%.*$/, '');
+  return addresses.some((one) => comparable(one) === comparable(address));
 }

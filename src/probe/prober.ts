@@ -3,8 +3,8 @@
 // into an observation. Knows no cadence: the monitor says when.
 //
 // Invariants: one probe at a time; a connection on which anything failed or was
-// late is destroyed, so that no late answer can ever count; no failure escapes
-// as an exception.
+// late is destroyed, so that no late answer can ever count; one whose name has
+// moved elsewhere is asked no more; no failure escapes as an exception.
 
 import type { Candidate } from '../candidates.js';
 import type { ProbeConfig } from '../config.js';
@@ -15,6 +15,7 @@ import { startDeadline } from './deadline.js';
 import { Resolver } from './dial.js';
 import type { Lookup } from './dial.js';
 import { faultOf, ProbeFault } from './failure.js';
+import { NameWatch } from './name-watch.js';
 import type { Observation, ServerState } from './observation.js';
 import { TlsFiles } from './tls.js';
 
@@ -43,6 +44,10 @@ export class Prober implements CandidateProber {
   readonly #tlsFiles: TlsFiles;
   readonly #life = new AbortController();
   #connection: ProbeConnection | undefined;
+  /** Of the connection; undefined where the candidate is an address. */
+  #nameWatch: NameWatch | undefined;
+  /** Done when the connection that was left last has ended. */
+  #left: Promise<void> = Promise.resolve();
 
   constructor(options: ProberOptions) {
     this.#options = options;
@@ -70,7 +75,7 @@ export class Prober implements CandidateProber {
     this.#life.abort(new ProbeFault('broken', 'the gateway ended the probe'));
     const connection = this.#connection;
     this.#connection = undefined;
-    await connection?.close();
+    await Promise.all([connection?.close(), this.#left]);
   }
 
   /**
@@ -79,8 +84,10 @@ export class Prober implements CandidateProber {
    * now. A missed deadline does.
    */
   async #askAgain(): Promise<Answer | undefined> {
+    if (this.#nameWatch?.hasMoved === true) this.#leave();
     const connection = this.#connection;
     if (connection === undefined) return undefined;
+    this.#nameWatch?.lookUpIfDue();
     try {
       return { connection, state: await this.#ask(connection) };
     } catch (error) {
@@ -124,12 +131,25 @@ export class Prober implements CandidateProber {
     }
   }
 
+  /** Takes leave of the server; the probe does not wait for that. */
+  #leave(): void {
+    this.#left = this.#connection?.close() ?? this.#left;
+    this.#connection = undefined;
+    this.#nameWatch = undefined;
+  }
+
   #adopt(connection: ProbeConnection): void {
-    if (this.#life.signal.aborted) {
+    const { signal } = this.#life;
+    if (signal.aborted) {
       connection.destroy();
       return;
     }
     this.#connection = connection;
+    const { address } = connection;
+    const resolver = this.#resolver;
+    this.#nameWatch = resolver.isAddress
+      ? undefined
+      : new NameWatch({ resolver, address, timers: this.#options.timers, signal });
     connection.onBroken = (fault) => {
       if (this.#connection !== connection) return;
       this.#connection = undefined;

@@ -7,6 +7,7 @@ import type { Lookup } from '#src/probe/dial.js';
 import type { Observation, ServerState } from '#src/probe/observation.js';
 import { Prober } from '#src/probe/prober.js';
 import { systemTimers } from '#src/timers.js';
+import type { Timers } from '#src/timers.js';
 import type { PostgresServer } from './postgres.js';
 import { assert } from './suite.js';
 
@@ -50,12 +51,13 @@ export function watch(
   { host = '127.0.0.1', port }: Target,
   settings: Partial<ProbeConfig> = {},
   lookup?: Lookup,
+  timers: Timers = systemTimers,
 ): Watched {
   const breaks: string[] = [];
   const prober = new Prober({
     candidate: { host, port, name: `${host}:${String(port)}` },
     settings: () => ({ ...PROBE, ...settings }),
-    timers: systemTimers,
+    timers,
     onBroken: ({ reason }) => breaks.push(reason),
     ...(lookup === undefined ? {} : { lookup }),
   });
