@@ -81,7 +81,7 @@ struct SessionStore::Found {
     ParkedMessage message;
     UniqueFd client;
     UniqueFd backend;
-    Survivor::Way ways[2];
+    std::array<Survivor::Way, 2> ways;
     bool damaged = false;
   };
   struct FoundPipe {
@@ -300,8 +300,8 @@ bool prove(Survivor& survivor) {
     // A connect to a port that nobody listens on may have found itself (finish_connect() knows).
     backend.never_opened = backend.never_opened || connected_to_itself(survivor.backend.get());
   }
-  Survivor::Way& up = survivor.ways[static_cast<int>(Direction::kUp)];
-  Survivor::Way& down = survivor.ways[static_cast<int>(Direction::kDown)];
+  Survivor::Way& up = survivor.ways[static_cast<std::size_t>(Direction::kUp)];
+  Survivor::Way& down = survivor.ways[static_cast<std::size_t>(Direction::kDown)];
   // That server did not serve it, or is not the primary: given up, and the client has lost nothing.
   const bool given_up =
       backend.known && (backend.fin_sent || backend.closed) && nothing_said(client);

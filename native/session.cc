@@ -64,7 +64,7 @@ void Session::begin(UniqueFd client_socket, bool tcp, const Kept& place) {
   client_left = false;
 }
 
-void Session::resume(Survivor::Way (&ways)[2]) {
+void Session::resume(std::array<Survivor::Way, 2>& ways) {
   for (const Direction direction : {Direction::kUp, Direction::kDown}) {
     Survivor::Way& way = ways[static_cast<std::size_t>(direction)];
     Relay& relay = direction == Direction::kUp ? up_ : down_;

@@ -79,7 +79,7 @@ class Session {
   // Makes a free session that of `client`. `tcp`: the socket is TCP, not AF_UNIX.
   void begin(UniqueFd client_socket, bool tcp, const Kept& place);
   // Makes a free session go on where an earlier process was. Its backend is connected.
-  void resume(Survivor::Way (&ways)[2]);
+  void resume(std::array<Survivor::Way, 2>& ways);
   // An epoll event of a relaying session, or of the client of a connecting one, without
   // moving a byte.
   void note_events(Side side, std::uint32_t events);

@@ -74,7 +74,7 @@ struct Survivor {
     std::uint32_t residue = 0;
     bool ended = false;  // the end of the stream has been passed on
   };
-  Way ways[2];
+  std::array<Way, 2> ways;
 };
 
 // Decides the stage of a survivor, and whether the kernel's counts prove it whole.
