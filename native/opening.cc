@@ -15,8 +15,8 @@ namespace pg_gateway {
 
 namespace {
 
-// A refusal is shorter than this; so is what an answer is known by.
-constexpr std::size_t kAnswerBytes = 2048;
+// A refusal is shorter than this; what is longer is passed on.
+constexpr std::size_t kAnswerBytes = 4096;
 
 ssize_t peek(int fd, void* into, std::size_t bytes) {
   ssize_t got = 0;
@@ -91,7 +91,7 @@ OpeningProgress Opening::read_answer(int client, int backend) {
   if (!asked_for_encryption) {
     switch (judge_refusal(answer)) {
       case Refusal::kIncomplete:
-        if (!backend_ended) return OpeningProgress::kWaiting;
+        if (!backend_ended && answer.size() < bytes.size()) return OpeningProgress::kWaiting;
         break;
       case Refusal::kCannotConnectNow:
         return OpeningProgress::kRefused;

@@ -21,6 +21,22 @@ void append_be32(std::string& out, std::uint32_t value) {
   }
 }
 
+constexpr std::string_view kAuthenticationOk{"\0\0\0\0", 4};
+
+// Whether the fields of an ErrorResponse have one of the codes in which a server serves nobody.
+bool says_nobody_is_served(std::string_view fields) {
+  while (!fields.empty() && fields[0] != '\0') {
+    const std::size_t end = fields.find('\0');
+    if (end == std::string_view::npos) return false;
+    if (fields[0] == 'C') {
+      const std::string_view code = fields.substr(1, end - 1);
+      return code == "57P01" || code == "57P02" || code == "57P03";
+    }
+    fields.remove_prefix(end + 1);
+  }
+  return false;
+}
+
 void append_field(std::string& out, char type, std::string_view text) {
   out.push_back(type);
   out.append(text);
@@ -48,25 +64,25 @@ StartupHeader parse_startup_header(const std::array<std::uint8_t, kStartupHeader
 
 Refusal judge_refusal(std::string_view answer) {
   constexpr std::size_t kHead = 5;  // type and length, which counts itself
-  // Longer than any refusal: what is so long is passed on.
+  // Longer than anything that comes before or in a refusal: what is so long is passed on.
   constexpr std::uint32_t kLongest = 2000;
-  if (answer.empty() || answer[0] != 'E') return Refusal::kNone;
-  if (answer.size() < kHead) return Refusal::kIncomplete;
-  const std::uint32_t length = read_be32(reinterpret_cast<const std::uint8_t*>(answer.data()) + 1);
-  if (length < 4 || length > kLongest) return Refusal::kNone;
-  if (answer.size() < 1 + length) return Refusal::kIncomplete;
-  std::string_view fields = answer.substr(kHead, length - 4);
-  while (!fields.empty() && fields[0] != '\0') {
-    const std::size_t end = fields.find('\0');
-    if (end == std::string_view::npos) break;
-    const std::string_view code = fields.substr(1, end - 1);
-    if (fields[0] == 'C') {
-      return code == "57P01" || code == "57P02" || code == "57P03" ? Refusal::kCannotConnectNow
-                                                                   : Refusal::kNone;
-    }
-    fields.remove_prefix(end + 1);
+  // AuthenticationOk and what follows it leave the server together with ReadyForQuery, or with
+  // the error that came instead.
+  constexpr std::string_view kBeforeReady = "RSKNv";
+  for (std::string_view rest = answer; !rest.empty();) {
+    const char type = rest[0];
+    if (type != 'E' && kBeforeReady.find(type) == std::string_view::npos) return Refusal::kNone;
+    if (rest.size() < kHead) return Refusal::kIncomplete;
+    const std::uint32_t length = read_be32(reinterpret_cast<const std::uint8_t*>(rest.data()) + 1);
+    if (length < 4 || length > kLongest) return Refusal::kNone;
+    if (rest.size() < 1 + length) return Refusal::kIncomplete;
+    const std::string_view body = rest.substr(kHead, length - 4);
+    if (type == 'E')
+      return says_nobody_is_served(body) ? Refusal::kCannotConnectNow : Refusal::kNone;
+    if (type == 'R' && body != kAuthenticationOk) return Refusal::kNone;
+    rest.remove_prefix(1 + length);
   }
-  return Refusal::kNone;
+  return answer.empty() ? Refusal::kNone : Refusal::kIncomplete;
 }
 
 std::string fatal_error_response(std::string_view sqlstate, std::string_view message,

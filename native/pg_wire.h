@@ -38,9 +38,9 @@ StartupHeader parse_startup_header(const std::array<std::uint8_t, kStartupHeader
 // "No" to SSLRequest and GSSENCRequest: the client may go on in plain text.
 inline constexpr char kEncryptionRefused = 'N';
 
-// Whether the beginning of a server's first answer says that it serves nobody now: an
-// ErrorResponse with SQLSTATE 57P01, 57P02 or 57P03 (admin_shutdown, crash_shutdown,
-// cannot_connect_now).
+// Whether the beginning of a server's answer to a startup message says that it serves nobody
+// now: an ErrorResponse with SQLSTATE 57P01, 57P02 or 57P03 (admin_shutdown, crash_shutdown,
+// cannot_connect_now), at once or after AuthenticationOk, before it is ready for a query.
 enum class Refusal : std::uint8_t { kNone, kCannotConnectNow, kIncomplete };
 Refusal judge_refusal(std::string_view answer);
 

@@ -23,8 +23,8 @@ constexpr std::int64_t kMs = 1'000'000;
 const std::string kSslRequest{"\0\0\0\x08\x04\xd2\x16\x2f", 8};
 const std::string kGssRequest{"\0\0\0\x08\x04\xd2\x16\x30", 8};
 const std::string kCancelRequest{"\0\0\0\x10\x04\xd2\x16\x2e\0\0\0\1\0\0\0\2", 16};
-// AuthenticationOk.
-const std::string kWelcome{"R\0\0\0\x08\0\0\0\0", 9};
+// AuthenticationOk, ReadyForQuery.
+const std::string kWelcome{"R\0\0\0\x08\0\0\0\0Z\0\0\0\5I", 15};
 
 Settings patient() {
   Settings settings;
@@ -66,6 +66,10 @@ TEST_CASE("a server that serves nobody now is tried again, and the client notice
   }
   SUBCASE("terminated by an administrator") {
     CHECK(test::send_all(going.get(), refusal("57P01")));
+    going.reset();
+  }
+  SUBCASE("terminated when it had let the client in") {
+    CHECK(test::send_all(going.get(), kWelcome.substr(0, 9) + refusal("57P01")));
     going.reset();
   }
   SUBCASE("another process crashed, in pieces") {
@@ -144,6 +148,18 @@ TEST_CASE("any other answer is the client's") {
   }
   SUBCASE("a wrong password") {
     answer = refusal("28P01");
+  }
+  SUBCASE("a welcome without an end") {
+    answer = kWelcome.substr(0, 9);
+  }
+  SUBCASE("very much of it") {
+    answer = kWelcome.substr(0, 9);
+    for (int i = 0; i < 1000; ++i)
+      answer += std::string(
+          "S\0\0\0\x08"
+          "a\0b\0",
+          9);
+    answer += kWelcome.substr(9);
   }
   SUBCASE("no protocol of ours") {
     answer = "HTTP/1.1 400 Bad Request\r\n\r\n";

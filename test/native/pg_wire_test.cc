@@ -103,11 +103,22 @@ TEST_CASE("a refusal is known by its SQLSTATE, whole or not at all") {
   for (std::size_t some = 1; some < going.size(); ++some) {
     CHECK(judge_refusal(going.substr(0, some)) == Refusal::kIncomplete);
   }
+  using namespace std::string_literals;
+  const std::string accepted = "R\0\0\0\x08\0\0\0\0"s;
+  const std::string parameter =
+      "S\0\0\0\x0a"
+      "a\0b\0\0\0"s;
+  const std::string ready = "Z\0\0\0\5I"s;
+  CHECK(judge_refusal(accepted + parameter + going) == Refusal::kCannotConnectNow);
+  CHECK(judge_refusal(accepted + parameter) == Refusal::kIncomplete);
+  CHECK(judge_refusal(accepted + parameter + ready) == Refusal::kNone);
+  CHECK(judge_refusal("R\0\0\0\x08\0\0\0\3"s) == Refusal::kNone);  // a password is wanted
   const auto error = [](const std::string& length, const std::string& fields) {
     return judge_refusal("E" + length + fields);
   };
   CHECK(judge_refusal("") == Refusal::kNone);
-  CHECK(judge_refusal("R") == Refusal::kNone);
+  CHECK(judge_refusal("R") == Refusal::kIncomplete);
+  CHECK(judge_refusal("Z") == Refusal::kNone);
   CHECK(error(std::string("\0\0\0\3", 4), "") == Refusal::kNone);          // shorter than itself
   CHECK(error("\xff\xff\xff\xff", "") == Refusal::kNone);                  // longer than any
   CHECK(error(std::string("\0\0\0\4", 4), "") == Refusal::kNone);          // no field

@@ -95,6 +95,8 @@ async function failOverOnce({ cluster, gateway, load, routes }: Stage, kind: Fai
   assert.equal(lateRows(events, window).map(keyOf), [], `${where}: rows were taken by the old primary`);
   assert.is(record.misrouted, 0, `${where}: statements went to a server in recovery`);
   assert.equal(refusedIn(events, ROUTE, window), [], `${where}\n${storyOf(gateway)}`);
+  // What a server says in its last moment can be kept from a client that it speaks to in clear.
+  assert.is(record.lastWords.plain, 0, where);
   assert.ok(record.recoveredMs !== undefined, where);
   return record;
 }

@@ -96,7 +96,7 @@ export function diedAt(events: readonly LoadEvent[], { from, to, oldPort }: Wind
 
 /**
  * Whether a connection attempt failed because it was under way to the old primary when that ended. It had been accepted
- * by the server, which then took leave of it: what stands in between and only passes bytes on cannot undo that.
+ * by the server, which then took leave of it: with TLS nobody in between can see that.
  */
 export function isLastWord(refused: Refused, died: number): boolean {
   return ['dying', 'closed'].includes(refusalOf(refused)) && refused.begun <= died + KNOWN_AFTER_S;
