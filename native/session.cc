@@ -140,10 +140,11 @@ void Session::pump(Side side, PipePool& pool, WorkerCounters& counters, SessionP
   }
 }
 
-void Session::relay_answer(PipePool& pool, WorkerCounters& counters) {
+bool Session::relay_answer(PipePool& pool, WorkerCounters& counters) {
   SessionProgress progress = SessionProgress::kWaiting;
   down_.source_ready(false);
   pump(Side::kBackend, pool, counters, progress);
+  return progress != SessionProgress::kStarved;
 }
 
 SessionProgress Session::relay(PipePool& pool, WorkerCounters& counters) {

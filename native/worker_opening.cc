@@ -57,7 +57,7 @@ void Worker::advance_opening(std::uint32_t slot) {
         if (session.opening.ahead == 0) rest_until_ns_ = 0;
         return;
       case OpeningProgress::kDeclined:
-        session.relay_answer(pipes_, counters_);
+        if (!session.relay_answer(pipes_, counters_)) return start_relaying(slot);
         break;
       case OpeningProgress::kOver:
         return start_relaying(slot);

@@ -158,7 +158,7 @@ void Worker::connect_failed(std::uint32_t slot, int error) {
   hold(slot, RejectReason::kConnectFailed, error);
 }
 
-// From kFree, kHeld or kConnecting: the client is told that it cannot be served.
+// From kFree, kHeld, kConnecting or kStarting: the client is told that it cannot be served.
 // `error`: the errno that prevented the connection, if there was one.
 void Worker::start_rejection(std::uint32_t slot, RejectReason reason, int error) {
   Session& session = sessions_[slot];
