@@ -3,7 +3,7 @@
 // promote, replicate. Each has its folder, its free port, on 127.0.0.1 or on a host of
 // a network of the test's, and its own process, which is a child of the test.
 
-import { appendFile, writeFile } from 'node:fs/promises';
+import { appendFile, chown, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { Child } from './child.js';
@@ -238,7 +238,11 @@ export class PostgresServer {
   async becomeStandbyOf(primary: PostgresServer): Promise<void> {
     const source = `primary_conninfo = 'host=${primary.host} port=${primary.port} user=${SUPERUSER}'\n`;
     if (serverMajor() < 12) {
-      await writeFile(join(this.dataDir, 'recovery.conf'), `standby_mode = 'on'\n${source}`);
+      const path = join(this.dataDir, 'recovery.conf');
+      await writeFile(path, `standby_mode = 'on'\n${source}`);
+      // The server opens it for writing when it is promoted.
+      const { uid, gid } = asServerOwner();
+      if (uid !== undefined && gid !== undefined) await chown(path, uid, gid);
       return;
     }
     await appendFile(join(this.dataDir, 'postgresql.auto.conf'), source);
