@@ -20,8 +20,10 @@ const FILE_DEADLINE_MS = 300_000;
 /** The tests that need a server; the others are run once. */
 const SERVER_TESTS = 'majors/server';
 
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+/** What failed, and the first words of the program that did; npm goes on for a page. */
+function reasonOf(error: unknown): string {
+  const [what = '', why = ''] = (error instanceof Error ? error.message : String(error)).split('\n');
+  return `${what} ${why}`.trim();
 }
 
 /** The tests with servers of this folder; undefined: with the installed ones. */
@@ -73,7 +75,7 @@ async function main(words: readonly string[]): Promise<number> {
       const version = versionOf(major);
       files = serverTests(version, await serverPrograms(version));
     } catch (error) {
-      say(`SKIPPED PostgreSQL ${major} of npm: ${messageOf(error)}`);
+      say(`SKIPPED PostgreSQL ${major} of npm: ${reasonOf(error)}`);
       skipped += 1;
       continue;
     }
