@@ -17,21 +17,47 @@ export const SUPERUSER = 'postgres';
 /** The environment variable by which test/run.ts hands a folder for the template to all test files. */
 export const TEMPLATE_VARIABLE = 'PG_GATEWAY_TEST_TEMPLATE';
 
+/** The environment variable that names a folder with the server programs of another PostgreSQL: initdb, postgres, pg_ctl. */
+export const SERVER_VARIABLE = 'PG_GATEWAY_TEST_SERVER';
+
 const ADMIN_DEADLINE_MS = 60_000;
 
 interface Installation {
   /** Folder of initdb, postgres, psql, pgbench. */
   readonly binDir: string;
+  /** Where a program is looked for first; it need not have the clients. */
+  readonly serverDir: string | undefined;
   /** Who runs the server: it refuses to run as root. Empty: who runs the test. */
   readonly owner: Pick<ChildOptions, 'uid' | 'gid'>;
 }
 
 let found: Installation | undefined;
+let major: number | undefined;
 let template: Promise<string> | undefined;
 
 /** Path of one of PostgreSQL's programs. @throws Error if there is no PostgreSQL */
 export function postgresProgram(name: string): string {
-  return join(installation().binDir, name);
+  const { binDir, serverDir } = installation();
+  const given = join(serverDir ?? binDir, name);
+  return existsSync(given) ? given : join(binDir, name);
+}
+
+/** The major version of the servers. */
+export function serverMajor(): number {
+  major ??= majorOf(execFileSync(postgresProgram('postgres'), ['--version'], { encoding: 'utf8' }));
+  return major;
+}
+
+/** From the words of `postgres --version`. @throws Error if there is none in it */
+export function majorOf(words: string): number {
+  const match = /\(PostgreSQL\) (\d+)/.exec(words);
+  if (match === null) throw new Error(`no version of PostgreSQL: ${words}`);
+  return Number(match[1]);
+}
+
+/** Whether the servers are of the same installation as the clients, pg_basebackup among them. */
+export function serverIsInstalled(): boolean {
+  return installation().serverDir === undefined;
 }
 
 /** Options to run something as the user that owns the servers. */
@@ -106,7 +132,7 @@ async function initdb(path: string): Promise<void> {
 }
 
 function installation(): Installation {
-  found ??= { binDir: findBinDir(), owner: findOwner() };
+  found ??= { binDir: findBinDir(), serverDir: process.env[SERVER_VARIABLE], owner: findOwner() };
   return found;
 }
 

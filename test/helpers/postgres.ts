@@ -3,7 +3,7 @@
 // promote, replicate. Each has its folder, its free port, on 127.0.0.1 or on a host of
 // a network of the test's, and its own process, which is a child of the test.
 
-import { appendFile, writeFile } from 'node:fs/promises';
+import { appendFile, chown, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { Child } from './child.js';
@@ -21,6 +21,8 @@ import {
   plainEnvironment,
   postgresProgram,
   runAsOwner,
+  serverIsInstalled,
+  serverMajor,
   SUPERUSER,
 } from './postgres-install.js';
 import { descendantsOf, isAlive, signal } from './processes.js';
@@ -56,7 +58,6 @@ const SETTINGS: Readonly<Record<string, string>> = {
   max_connections: '400',
   wal_level: 'replica',
   max_wal_senders: '10',
-  wal_keep_size: '256MB',
   hot_standby: 'on',
   wal_receiver_status_interval: '1s',
   wal_retrieve_retry_interval: '100ms',
@@ -97,6 +98,10 @@ export class PostgresServer {
   static async createStandby(primary: PostgresServer, on?: Host): Promise<PostgresServer> {
     const options = on === undefined ? primary.#options : { ...primary.#options, on };
     return PostgresServer.#make(options, async (server) => {
+      if (!serverIsInstalled()) {
+        await server.#copy(primary);
+        return;
+      }
       const from = ['-h', primary.host, '-p', String(primary.port), '-U', SUPERUSER];
       const how = ['--checkpoint=fast', '--no-sync', '--wal-method=stream', '--write-recovery-conf'];
       await runAsOwner([postgresProgram('pg_basebackup'), ...from, ...how, '-D', server.dataDir]);
@@ -231,8 +236,16 @@ export class PostgresServer {
 
   /** The next start is one as a standby of `primary`. Not for a server that has gone its own way: it needs pg_rewind. */
   async becomeStandbyOf(primary: PostgresServer): Promise<void> {
-    const source = `host=${primary.host} port=${primary.port} user=${SUPERUSER}`;
-    await appendFile(join(this.dataDir, 'postgresql.auto.conf'), `primary_conninfo = '${source}'\n`);
+    const source = `primary_conninfo = 'host=${primary.host} port=${primary.port} user=${SUPERUSER}'\n`;
+    if (serverMajor() < 12) {
+      const path = join(this.dataDir, 'recovery.conf');
+      await writeFile(path, `standby_mode = 'on'\n${source}`);
+      // The server opens it for writing when it is promoted.
+      const { uid, gid } = asServerOwner();
+      if (uid !== undefined && gid !== undefined) await chown(path, uid, gid);
+      return;
+    }
+    await appendFile(join(this.dataDir, 'postgresql.auto.conf'), source);
     await writeFile(join(this.dataDir, 'standby.signal'), '');
   }
 
@@ -250,6 +263,14 @@ export class PostgresServer {
     await this.#postmaster?.ended;
     await this.#folder.close();
     this.#forget();
+  }
+
+  /** For a server of another version than the installed pg_basebackup: what `primary` has while it does not run. */
+  async #copy(primary: PostgresServer): Promise<void> {
+    await primary.stop();
+    await runAsOwner(['cp', '-a', primary.dataDir, this.dataDir]);
+    await primary.start();
+    await this.becomeStandbyOf(primary);
   }
 
   #killAll(): void {
@@ -296,6 +317,7 @@ export class PostgresServer {
     const { settings = {}, hba = ['host all all all trust', 'host replication all all trust'], tls } = this.#options;
     const all: Readonly<Record<string, string>> = {
       ...SETTINGS,
+      ...(serverMajor() < 13 ? { wal_keep_segments: '16' } : { wal_keep_size: '256MB' }),
       listen_addresses: this.host,
       unix_socket_directories: this.#folder.path,
       ssl: tls === true ? 'on' : 'off',
