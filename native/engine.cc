@@ -6,15 +6,36 @@
 
 namespace pg_gateway {
 
+namespace {
+
+constexpr std::int64_t kLongestTimeoutNs = 600'000'000'000;
+
+// What the earlier process has noted may be damaged.
+void do_as_before(const Ledger::SetUp& before, EngineOptions& options) {
+  if (before.workers >= 1 && before.workers <= Engine::kMaxWorkers) {
+    options.workers = before.workers;
+  }
+  if (before.connect_timeout_ns > 0 && before.connect_timeout_ns <= kLongestTimeoutNs) {
+    options.settings.connect_timeout_ns = before.connect_timeout_ns;
+  }
+  if (before.hold_timeout_ns >= 0 && before.hold_timeout_ns <= kLongestTimeoutNs) {
+    options.settings.hold_timeout_ns = before.hold_timeout_ns;
+  }
+}
+
+}  // namespace
+
 SysError Engine::start(EngineOptions options) {
-  settings_ = options.settings;
   accepting_ = options.accepting;
   std::vector<Survivor> survivors = open_store(options);
+  if (options.as_before && store_ != nullptr) do_as_before(store_->set_up(), options);
+  settings_ = options.settings;
   if (SysError error = start_workers(options.workers)) {
     stop(0, true);  // the next process may be luckier
     return error;
   }
   // Who has waited longest is to be the first.
+  note_set_up();
   std::sort(survivors.begin(), survivors.end(), [](const Survivor& a, const Survivor& b) {
     return a.kept.opened_ns < b.kept.opened_ns;
   });
@@ -36,6 +57,12 @@ std::vector<Survivor> Engine::open_store(EngineOptions& options) {
     store_.reset();
   }
   return survivors;
+}
+
+void Engine::note_set_up() {
+  if (store_ == nullptr) return;
+  store_->note_set_up({static_cast<std::uint32_t>(workers_.size()), settings_.connect_timeout_ns,
+                       settings_.hold_timeout_ns});
 }
 
 SysError Engine::start_workers(unsigned count) {
@@ -98,20 +125,26 @@ void Engine::configure(const Settings& settings) {
     if (listener.tcp) set_inherited_options(listener.fd.get(), settings.tcp);
   }
   for (const std::unique_ptr<Worker>& worker : workers_) worker->configure(settings);
+  note_set_up();
 }
 
 void Engine::ping() {
   for (const std::unique_ptr<Worker>& worker : workers_) worker->ping();
 }
 
-// A storm of failures is one piece of news.
+// A storm of failures is one piece of news. Told under the lock: when notify() has returned, nobody
+// tells the one before.
 void Engine::backend_failed(const BackendFailure& failure) {
-  {
-    const std::lock_guard lock(failure_mutex_);
-    failure_ = failure;
-    if (std::exchange(failure_pending_, true)) return;
-  }
-  on_failure_(context_);
+  const std::lock_guard lock(failure_mutex_);
+  failure_ = failure;
+  if (!std::exchange(failure_pending_, true)) on_failure_(context_);
+}
+
+void Engine::notify(Notify on_failure, void* context) {
+  const std::lock_guard lock(failure_mutex_);
+  on_failure_ = on_failure;
+  context_ = context;
+  if (failure_pending_) on_failure_(context_);
 }
 
 bool Engine::take_failure(BackendFailure& failure) {

@@ -28,6 +28,8 @@ struct EngineOptions {
   std::unique_ptr<FdStore> fd_store;
   // What an earlier process left there.
   StoredFds stored;
+  // Whatever is said above, the workers are as many, and as patient, as those of that process.
+  bool as_before = false;
 };
 
 class Engine final : private FailureSink {
@@ -37,6 +39,8 @@ class Engine final : private FailureSink {
   // `on_failure` is called on a worker's thread, at most once until take_failures().
   using Notify = void (*)(void* context);
   Engine(Notify on_failure, void* context) : on_failure_(on_failure), context_(context) {}
+  // Somebody else is told from now on; at once, if a failure is waiting to be taken.
+  void notify(Notify on_failure, void* context);
   ~Engine() { stop(0); }
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
@@ -81,12 +85,15 @@ class Engine final : private FailureSink {
   // Idempotent. False if a worker did not end within the time (0: waits for it); then its
   // memory must stay where it is.
   bool stop(std::int64_t timeout_ns, bool keep_sessions = false);
+  // After a stop() that has kept the sessions: what another engine of this process goes on with.
+  StoredFds release() { return store_ ? store_->release() : StoredFds{}; }
 
  private:
   void backend_failed(const BackendFailure& failure) override;
   void accept_from(const Listener& listener);
   SysError start_workers(unsigned count);
   std::vector<Survivor> open_store(EngineOptions& options);
+  void note_set_up();
 
   // Outlives the workers: their pipes are kept in it.
   std::unique_ptr<SessionStore> store_;
@@ -101,8 +108,8 @@ class Engine final : private FailureSink {
   std::mutex failure_mutex_;
   BackendFailure failure_;        // guarded by failure_mutex_
   bool failure_pending_ = false;  // guarded by failure_mutex_
-  Notify on_failure_;
-  void* context_;
+  Notify on_failure_;             // guarded by failure_mutex_
+  void* context_;                 // guarded by failure_mutex_
 };
 
 }  // namespace pg_gateway

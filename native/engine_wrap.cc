@@ -5,6 +5,7 @@
 #include <cstring>
 #include <string>
 
+#include "early_start.h"
 #include "session_events_object.h"
 #include "stats_object.h"
 
@@ -13,6 +14,8 @@ namespace pg_gateway {
 namespace {
 
 constexpr std::int64_t kNsPerMs = 1'000'000;
+// Its workers have only to finish what they are at.
+constexpr std::int64_t kEarlyStopNs = 1000 * kNsPerMs;
 
 [[noreturn]] void throw_sys_error(Napi::Env env, const SysError& error) {
   Napi::Error thrown = Napi::Error::New(env, error.text());
@@ -62,12 +65,12 @@ StoredFds stored_of(const Napi::Array& entries) {
   return stored;
 }
 
-EngineOptions options_of(const Napi::Object& given) {
+EngineOptions options_of(const Napi::Object& given, StoredFds stored) {
   EngineOptions options;
+  options.stored = std::move(stored);
   options.workers = static_cast<unsigned>(number(given, "workers"));
   options.settings = settings_of(given);
   options.accepting = false;
-  if (given.Has("stored")) options.stored = stored_of(given.Get("stored").As<Napi::Array>());
   if (!given.Has("notifySocket")) return options;
   auto store = std::make_unique<NotifyFdStore>();
   if (!store->open(given.Get("notifySocket").As<Napi::String>())) {
@@ -103,20 +106,39 @@ EngineWrap::EngineWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Engine
   on_failure_ = Napi::ThreadSafeFunction::New(info.Env(), info[1].As<Napi::Function>(),
                                               "pg-gateway backend failure", 0, 1);
   on_failure_.Unref(info.Env());  // what keeps the process alive is the daemon's affair
-  engine_ = std::make_unique<Engine>(
-      [](void* context) {
-        auto* self = static_cast<EngineWrap*>(context);
-        self->on_failure_.NonBlockingCall([self](Napi::Env env, Napi::Function callback) {
-          self->deliver_failure(env, callback);
-        });
-      },
-      this);
-  const SysError error = engine_->start(options_of(options));
-  if (error) {
+  if (const SysError error = open(options)) {
     engine_.reset();
     on_failure_.Release();
     throw_sys_error(info.Env(), error);
   }
+}
+
+SysError EngineWrap::open(const Napi::Object& options) {
+  const Engine::Notify notify = [](void* context) {
+    auto* self = static_cast<EngineWrap*>(context);
+    self->on_failure_.NonBlockingCall(
+        [self](Napi::Env env, Napi::Function callback) { self->deliver_failure(env, callback); });
+  };
+  EarlyStart early = take_early_start();
+  if (early.error) return early.error;
+  StoredFds stored;
+  if (early.engine != nullptr) {
+    if (early.engine->workers().size() == static_cast<std::size_t>(number(options, "workers"))) {
+      engine_ = std::move(early.engine);
+      engine_->notify(notify, this);
+      engine_->configure(settings_of(options));
+      return {};
+    }
+    if (!early.engine->stop(kEarlyStopNs, true)) {
+      (void)early.engine.release();  // a thread runs in it
+      return {"pthread_join", ETIMEDOUT};
+    }
+    stored = early.engine->release();
+  } else if (options.Has("stored")) {
+    stored = stored_of(options.Get("stored").As<Napi::Array>());
+  }
+  engine_ = std::make_unique<Engine>(notify, this);
+  return engine_->start(options_of(options, std::move(stored)));
 }
 
 EngineWrap::~EngineWrap() {

@@ -22,7 +22,8 @@ class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
   // new Engine({ workers, connectTimeoutMs, tcp, logSessions, notifySocket?, stored? },
   //            onBackendFailure)
   // With notifySocket (the address) sessions are kept in the service manager's store; stored
-  // ([{ name, fd }]) is what came back from there.
+  // ([{ name, fd }]) is what came back from there. Where an engine was started early
+  // (early_start.h) it has taken that over, and goes on as the options say.
   explicit EngineWrap(const Napi::CallbackInfo& info);
   ~EngineWrap() override;
 
@@ -46,6 +47,7 @@ class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
   // (timeoutMs, keepSessions) -> { ended: all workers did, sessionEvents: the last ones }
   Napi::Value stop(const Napi::CallbackInfo& info);
 
+  SysError open(const Napi::Object& options);
   Engine& engine(Napi::Env env);
   void deliver_failure(Napi::Env env, Napi::Function callback);
 

@@ -48,6 +48,7 @@ struct Ledger::Layout {
   std::atomic<std::uint32_t> used_sessions;
   std::atomic<std::uint32_t> used_pipes;
   std::atomic<std::uint64_t> missing_bytes;
+  std::array<std::atomic<std::uint64_t>, 3> set_up;
   std::array<Note, 2> notes;
   std::array<std::atomic<KeptId>, kSessions> sessions;
   std::array<PipeWords, kPipes> pipes;
@@ -154,6 +155,18 @@ void Ledger::note_missing_bytes(bool there_are) {
 
 bool Ledger::misses_bytes() const {
   return memory_->missing_bytes.load() != 0;
+}
+
+void Ledger::note_set_up(const SetUp& set_up) {
+  memory_->set_up[0].store(set_up.workers);
+  memory_->set_up[1].store(static_cast<std::uint64_t>(set_up.connect_timeout_ns));
+  memory_->set_up[2].store(static_cast<std::uint64_t>(set_up.hold_timeout_ns));
+}
+
+Ledger::SetUp Ledger::set_up() const {
+  return {static_cast<std::uint32_t>(memory_->set_up[0].load()),
+          static_cast<std::int64_t>(memory_->set_up[1].load()),
+          static_cast<std::int64_t>(memory_->set_up[2].load())};
 }
 
 bool Ledger::write_note(std::string_view text) {

@@ -14,6 +14,7 @@
 //   pipe[n].id   free       the id of the pipe in slot n, or forgotten_pipe() of the last one
 //   pipe[n].owner nobody    seal_owner() of the session and direction whose bytes it may hold
 //   missing_bytes  no       bytes may be lost with this process, and nobody can tell whose
+//   set_up[n]      default  how the data plane was told to work last
 //
 // Hostile input when it comes from an earlier process: attach() checks what can be
 // checked, and nothing here can connect one client to another's server, since which
@@ -67,7 +68,7 @@ constexpr std::optional<KeptId> open_forgotten_pipe(std::uint64_t word) {
 class Ledger {
  public:
   // Another number whenever the meaning of a byte here or of a parked message changes.
-  static constexpr std::uint32_t kVersion = 2;
+  static constexpr std::uint32_t kVersion = 3;
   static constexpr std::uint32_t kSessions = 1u << 18;
   static constexpr std::uint32_t kPipes = 1u << 16;
   static constexpr std::size_t kMaxNote = 64 * 1024;
@@ -104,6 +105,16 @@ class Ledger {
   // on.
   void note_missing_bytes(bool there_are);
   bool misses_bytes() const;
+
+  // What the next process goes by until it has read its own configuration.
+  struct SetUp {
+    std::uint32_t workers = 1;
+    std::int64_t connect_timeout_ns = 0;
+    std::int64_t hold_timeout_ns = 0;
+  };
+  void note_set_up(const SetUp& set_up);
+  // As it was noted, whatever that is: its reader knows what may be.
+  SetUp set_up() const;
 
   // What the control plane wants back after a restart. False: too long.
   bool write_note(std::string_view text);

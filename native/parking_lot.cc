@@ -282,6 +282,15 @@ SysError ParkingLot::adopt(std::uint32_t number, UniqueFd in, UniqueFd out, cons
   return {};
 }
 
+std::map<std::uint32_t, std::pair<UniqueFd, UniqueFd>> ParkingLot::release() {
+  std::map<std::uint32_t, std::pair<UniqueFd, UniqueFd>> released;
+  for (const std::unique_ptr<Segment>& segment : segments_) {
+    released[segment->number] = {std::move(segment->in), std::move(segment->out)};
+  }
+  segments_.clear();
+  return released;
+}
+
 void ParkingLot::settle(Residents& residents) {
   // By index: a move may add a segment.
   for (std::size_t i = 0; i < segments_.size(); ++i) {

@@ -20,8 +20,10 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "fd.h"
@@ -92,6 +94,8 @@ class ParkingLot {
   SysError adopt(std::uint32_t number, UniqueFd in, UniqueFd out, const Visit& visit);
   // Gives up a segment of an earlier process, with all that is in it.
   void discard(std::uint32_t number);
+  // Lets go of all segments and what is in them: number, and its two ends.
+  std::map<std::uint32_t, std::pair<UniqueFd, UniqueFd>> release();
   // After all have been adopted: what does not live is dead.
   void settle(Residents& residents);
 

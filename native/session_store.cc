@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "session_store.h"
 
+#include <fcntl.h>
+
 #include <array>
 #include <cerrno>
 #include <charconv>
@@ -154,6 +156,24 @@ void SessionStore::forget_pipe(const Pipe& pipe) {
 void SessionStore::freeze() {
   const std::lock_guard lock(mutex_);
   frozen_ = true;
+}
+
+StoredFds SessionStore::release() {
+  const std::lock_guard lock(mutex_);
+  StoredFds stored;
+  stored.ledger.reset(::fcntl(ledger_->fd(), F_DUPFD_CLOEXEC, 0));
+  stored.segments = lot_.release();
+  return stored;
+}
+
+void SessionStore::note_set_up(const Ledger::SetUp& set_up) {
+  const std::lock_guard lock(mutex_);
+  ledger_->note_set_up(set_up);
+}
+
+Ledger::SetUp SessionStore::set_up() {
+  const std::lock_guard lock(mutex_);
+  return ledger_->set_up();
 }
 
 bool SessionStore::write_note(std::string_view note) {

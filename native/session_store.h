@@ -112,6 +112,12 @@ class SessionStore final : public PipeKeeper, private ParkingLot::Residents {
 
   // From now on nothing that ends in this process ends in the store.
   void freeze();
+  // Frozen, it lets go of what it was opened with and what has come to it since, for another one.
+  StoredFds release();
+
+  // How this process works, and how the one before it did.
+  void note_set_up(const Ledger::SetUp& set_up);
+  Ledger::SetUp set_up();
 
   // What the next process is told in RecoveryReport::note. False: too long.
   bool write_note(std::string_view note);

@@ -59,7 +59,7 @@ async function run(command: RunCommand, config: LoadedConfig, logger: Logger): P
   process.on('SIGHUP', () => {
     reload();
   });
-  // Before the sessions are taken up: what is not to be trusted must not be found out with them in hand.
+  // Before clients are served: what is not to be trusted must not be found out with them in hand.
   const state = openState(config.stateDirectory, logger);
   const inherited = inheritedSockets(process.env, process.pid);
   const dataPlane = resumeSessions(config, inherited, process.env['NOTIFY_SOCKET']);

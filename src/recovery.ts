@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Sessions of an earlier process go on before anything else is done: the data plane
 // is opened with what came back from the service manager as soon as the
-// configuration is known, and only then is the rest of the program loaded.
+// configuration is known, and only then is the rest of the program loaded. Where the
+// addon was loaded ahead of Node they go on already (native/early_start.h).
 
 import type { Config } from './config-types.js';
 import { MAX_EPOCH, openDataPlane } from './dataplane.js';

@@ -9,7 +9,7 @@ import { ServiceManager } from './service-manager.js';
 
 export class KeptGateway {
   readonly #manager: ServiceManager;
-  readonly #options: GatewayOptions;
+  #options: GatewayOptions;
   #current: Gateway;
 
   private constructor(manager: ServiceManager, options: GatewayOptions, first: Gateway) {
@@ -18,9 +18,10 @@ export class KeptGateway {
     this.#current = first;
   }
 
-  static async start(options: GatewayOptions): Promise<KeptGateway> {
+  /** @param early whether sessions go on before Node begins, as in the unit that the package has; or once it has begun */
+  static async start(options: GatewayOptions, { early = true } = {}): Promise<KeptGateway> {
     const manager = await ServiceManager.start([['primary', 'tcp4']], { store: true });
-    const all = { ...options, launcher: manager.launcher };
+    const all = { ...options, launcher: early ? manager.earlyLauncher : manager.launcher };
     try {
       return new KeptGateway(manager, all, await Gateway.start(all));
     } catch (error) {
@@ -39,6 +40,11 @@ export class KeptGateway {
     const [first] = this.#manager.sockets;
     if (first === undefined) throw new Error('the manager holds no socket');
     return first;
+  }
+
+  /** Gives the processes from the next on these variables too. */
+  set(env: NodeJS.ProcessEnv): void {
+    this.#options = { ...this.#options, env: { ...this.#options.env, ...env } };
   }
 
   /** Ends the process by a signal and starts the next one, as systemd would. */

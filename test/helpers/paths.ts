@@ -15,6 +15,9 @@ export const PROJECT_ROOT = fileURLToPath(new URL('../../..', import.meta.url));
 /** The program under test. */
 export const MAIN = join(PROJECT_ROOT, 'dist/main.js');
 
+/** Its data plane. */
+export const ADDON = join(PROJECT_ROOT, 'dist/dataplane.node');
+
 /** A file that is not compiled, by its path below test/. */
 export function testFile(path: string): string {
   return join(PROJECT_ROOT, 'test', path);

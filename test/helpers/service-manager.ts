@@ -4,7 +4,7 @@
 // systemd's are.
 
 import { Child } from './child.js';
-import { temporaryFolder, testFile } from './paths.js';
+import { ADDON, temporaryFolder, testFile } from './paths.js';
 import type { TemporaryFolder } from './paths.js';
 import type { Target } from './psql.js';
 
@@ -56,6 +56,12 @@ export class ServiceManager {
   /** For `Gateway.start`: gives a process all the sockets and the place for notifications, then becomes `node`. */
   get launcher(): readonly string[] {
     return ['python3', SCRIPT, 'exec', this.#folder.path, process.execPath];
+  }
+
+  /** The same, with the addon loaded ahead of `node`, as in the unit that the package has. */
+  get earlyLauncher(): readonly string[] {
+    const [node = '', ...before] = [...this.launcher].reverse();
+    return [...before.reverse(), '/usr/bin/env', `LD_PRELOAD=${ADDON}`, node];
   }
 
   /** Where a service of this manager has to say what it does, if it is not started by `launcher`. */

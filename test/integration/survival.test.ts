@@ -3,9 +3,12 @@
 // see a stall at most.
 
 import { randomInt } from 'node:crypto';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 
 import { succeed } from '../helpers/child.js';
 import { disturbed, KeptGateway } from '../helpers/kept-gateway.js';
+import { temporaryFolder } from '../helpers/paths.js';
 import { PgSession } from '../helpers/pg-session.js';
 import { plainEnvironment, postgresProgram, SUPERUSER } from '../helpers/postgres-install.js';
 import { createCluster } from '../helpers/postgres.js';
@@ -59,6 +62,66 @@ for (const signal of ['SIGTERM', 'SIGKILL', 'SIGSEGV'] as const) {
     });
   });
 }
+
+test('sessions go on before Node has begun, and Node takes them over', async () => {
+  await withGateway(async (gateway) => {
+    const session = await PgSession.open(gateway.clients);
+    const folder = await temporaryFolder();
+    try {
+      const [gate, opened] = [join(folder.path, 'gate.cjs'), join(folder.path, 'opened')];
+      await writeFile(
+        gate,
+        `const { existsSync } = require('node:fs');
+        const clock = new Int32Array(new SharedArrayBuffer(4));
+        for (let i = 0; i < 2000 && !existsSync(${JSON.stringify(opened)}); i += 1) Atomics.wait(clock, 0, 0, 10);`,
+      );
+      gateway.set({ NODE_OPTIONS: `--require=${gate}` });
+      gateway.current.kill('SIGKILL');
+      const next = gateway.next();
+      assert.equal(await session.query('SELECT pg_backend_pid()'), [String(session.processId)]);
+      await writeFile(opened, '');
+      await (await next).logged('sessions of an earlier process taken up', { recovered: '1' });
+      assert.equal(await session.query('SELECT pg_backend_pid()'), [String(session.processId)]);
+      assert.is(await query(gateway.clients, 'SELECT 42'), '42');
+      session.close();
+      await gateway.current.metric('pg_gateway_sessions_kept', {}, (value) => value === 0);
+    } finally {
+      await folder.close();
+    }
+  });
+});
+
+test('sessions go on with another number of worker threads', async () => {
+  await withGateway(async (gateway) => {
+    const sessions = await Promise.all([1, 2, 3].map(() => PgSession.open(gateway.clients)));
+    for (const workers of [3, 1]) {
+      gateway.set({ NUM_THREADS: String(workers) });
+      const next = await gateway.restart('SIGTERM');
+      await next.logged('sessions of an earlier process taken up', { recovered: '3', not_whole: '0', missing: '0' });
+      assert.is((await next.samples()).get('pg_gateway_sessions_recovered_total'), 3);
+      for (const session of sessions) {
+        assert.equal(await session.query('SELECT pg_backend_pid()'), [String(session.processId)]);
+      }
+    }
+    for (const session of sessions) session.close();
+    await gateway.current.metric('pg_gateway_sessions_kept', {}, (value) => value === 0);
+  });
+});
+
+test('sessions go on where the addon was not loaded ahead of Node', async () => {
+  const candidates = cluster.servers.map(({ candidate }) => candidate);
+  const gateway = await KeptGateway.start({ candidates }, { early: false });
+  try {
+    const session = await PgSession.open(gateway.clients);
+    for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
+      await gateway.restart(signal);
+      assert.equal(await session.query('SELECT pg_backend_pid()'), [String(session.processId)]);
+    }
+    session.close();
+  } finally {
+    await gateway.close();
+  }
+});
 
 test('what was under way while nobody was there arrives afterwards', async () => {
   await withGateway(async (gateway) => {
