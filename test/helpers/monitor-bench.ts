@@ -88,9 +88,16 @@ export interface Bench {
   readonly settle: () => Promise<void>;
 }
 
+interface BenchOptions {
+  readonly remembered?: RememberedCluster;
+  readonly checkEveryMs?: number;
+  /** Default: no jitter. */
+  readonly random?: () => number;
+}
+
 export function bench(
   hosts: readonly string[],
-  { remembered, checkEveryMs = 2000 }: { remembered?: RememberedCluster; checkEveryMs?: number } = {},
+  { remembered, checkEveryMs = 2000, random = () => 0.5 }: BenchOptions = {},
 ): Bench {
   const timers = new FakeTimers();
   const store = new ProcessMemoryStore();
@@ -106,6 +113,7 @@ export function bench(
     probe: { ...PROBE, checkEveryMs },
     logger: createLogger({ level: 'info', write: (line) => lines.push(line), journal: true }),
     timers,
+    random,
     store,
     openProber: (options) => {
       const prober = new FakeProber(options, timers);
@@ -149,8 +157,12 @@ export function bench(
 }
 
 /** A bench on which a is the primary on timeline 1, the others are standbys, and all is calm. */
-export async function calmBench(hosts: readonly string[] = ['a', 'b', 'c'], checkEveryMs = 2000): Promise<Bench> {
-  const calm = bench(hosts, { checkEveryMs });
+export async function calmBench(
+  hosts: readonly string[] = ['a', 'b', 'c'],
+  checkEveryMs = 2000,
+  random?: () => number,
+): Promise<Bench> {
+  const calm = bench(hosts, { checkEveryMs, ...(random === undefined ? {} : { random }) });
   calm.monitor.start();
   for (const host of hosts) {
     calm.prober(host).always = host === 'a' ? primary(host, 1) : standby(host, 1);
