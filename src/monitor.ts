@@ -10,6 +10,7 @@
 import { isDeepStrictEqual } from 'node:util';
 
 import { CandidateLog } from './candidate-log.js';
+import { configuredName } from './candidates.js';
 import type { Candidate } from './candidates.js';
 import type { ProbeConfig } from './config.js';
 import { elect } from './election.js';
@@ -17,9 +18,12 @@ import type { Verdict } from './election.js';
 import type { Logger } from './log.js';
 import { ProcessMemoryStore } from './memory.js';
 import type { Memory, MemoryStore } from './memory.js';
+import { Names } from './names.js';
+import { isAmong } from './probe/dial.js';
 import type { Observation } from './probe/observation.js';
 import { Prober } from './probe/prober.js';
 import type { CandidateProber, ProberOptions } from './probe/prober.js';
+import type { Lookup } from './probe/resolver.js';
 import { Rounds } from './rounds.js';
 import { systemTimers } from './timers.js';
 import type { Timers } from './timers.js';
@@ -42,6 +46,8 @@ export interface MonitorOptions {
    * verdict, which has been told before. Never twice the same.
    */
   readonly onSuspicion?: (suspected: boolean) => void;
+  /** Others are watched from now on, before anything is probed or decided of them. See `Monitor.candidates`. */
+  readonly onCandidates?: (candidates: readonly Candidate[]) => void;
   /** Each probe's, before it is decided on. */
   readonly onObservation?: (observation: Observation) => void;
   /** Default: the memory of this process. */
@@ -49,6 +55,8 @@ export interface MonitorOptions {
   readonly timers?: Timers;
   /** Default: over SQL. */
   readonly openProber?: ProberFactory;
+  /** Of names. Default: the system's. */
+  readonly lookup?: Lookup;
   /** Default: Math.random. */
   readonly random?: () => number;
 }
@@ -71,9 +79,12 @@ export class Monitor {
   readonly #timers: Timers;
   readonly #store: MemoryStore;
   readonly #log: CandidateLog;
+  readonly #names: Names;
   readonly #rounds: Rounds;
   readonly #observations = new Map<string, Observation>();
   #endFirstRound: () => void = () => undefined;
+  #configured: readonly Candidate[];
+  /** Of the configured ones, each address of a name that has several. */
   #candidates: readonly Candidate[];
   #probe: ProbeConfig;
   #memory: Memory;
@@ -92,9 +103,11 @@ export class Monitor {
     this.#timers = options.timers ?? systemTimers;
     this.#store = options.store ?? new ProcessMemoryStore();
     this.#log = new CandidateLog(options.logger, this.#timers);
+    this.#configured = options.candidates;
     this.#candidates = options.candidates;
     this.#probe = options.probe;
     this.#memory = this.#store.load();
+    this.#names = this.#newNames();
     this.#rounds = this.#newRounds();
     this.firstRound = new Promise((resolve) => {
       this.#endFirstRound = resolve;
@@ -109,6 +122,11 @@ export class Monitor {
     this.#rounds.search(true);
     this.#rounds.watch(this.#candidates);
     this.#rounds.request('start');
+  }
+
+  /** Who is watched: the configured ones, and of a name that has several addresses each of them in its place. */
+  candidates(): readonly Candidate[] {
+    return this.#candidates;
   }
 
   /** The last of each candidate. */
@@ -137,24 +155,28 @@ export class Monitor {
    */
   reconfigure(candidates: readonly Candidate[], probe: ProbeConfig): void {
     const sameLogin = isDeepStrictEqual(loginOf(this.#probe), loginOf(probe));
-    this.#candidates = candidates;
+    this.#configured = candidates;
     this.#probe = probe;
-    if (this.#state !== 'running') return;
-    const names = new Set(candidates.map(({ name }) => name));
-    for (const name of this.#observations.keys()) if (!names.has(name)) this.#observations.delete(name);
-    this.#log.retain(names);
-    this.#rounds.watch(candidates, !sameLogin);
-    this.#decide();
-    this.#rounds.rearm();
-    this.#rounds.probeNew();
+    if (this.#state === 'running') this.#watch(this.#names.candidates(candidates), !sameLogin);
   }
 
   /** Ends all probing and all connections. Idempotent. */
   async close(): Promise<void> {
     this.#state = 'closed';
+    this.#names.close();
     const closed = this.#rounds.close();
     this.#endFirstRound();
     await closed;
+  }
+
+  #newNames(): Names {
+    const { logger, lookup } = this.#options;
+    const onFound = (): void => {
+      if (this.#state !== 'running') return;
+      const candidates = this.#names.candidates(this.#configured);
+      if (!isDeepStrictEqual(candidates, this.#candidates)) this.#watch(candidates);
+    };
+    return new Names({ onFound, logger, timers: this.#timers, ...(lookup === undefined ? {} : { lookup }) });
   }
 
   #newRounds(): Rounds {
@@ -163,7 +185,8 @@ export class Monitor {
     const timers = this.#timers;
     const settings = (): ProbeConfig => this.#probe;
     return new Rounds({
-      openProber: (candidate, onBroken) => openProber({ candidate, settings, timers, onBroken }),
+      openProber: (candidate, onBroken) =>
+        openProber({ candidate, resolver: this.#names.resolver(candidate.host), settings, timers, onBroken }),
       checkEveryMs: () => this.#probe.checkEveryMs,
       onSeen: (seen) => this.#saw(seen),
       onBroken: (candidate, why) => {
@@ -175,6 +198,41 @@ export class Monitor {
       timers,
       random,
     });
+  }
+
+  /** These are the candidates from now on. The new ones are probed at once. */
+  #watch(candidates: readonly Candidate[], anew = false): void {
+    this.#candidates = candidates;
+    this.#options.onCandidates?.(candidates);
+    this.#renameObservations();
+    this.#log.retain(new Set(candidates.map(({ name }) => name)));
+    this.#rounds.watch(candidates, anew);
+    this.#decide();
+    this.#rounds.rearm();
+    this.#rounds.probeNew();
+  }
+
+  /**
+   * A name has got more addresses than one, or is left with one. What was seen at an address it has still goes by the new
+   * name of that, so that nothing comes into doubt which was not. But what was said before a doubt must not end it.
+   */
+  #renameObservations(): void {
+    const before = [...this.#observations.values()];
+    this.#observations.clear();
+    for (const candidate of this.#candidates) {
+      const { address, host, name } = candidate;
+      const addresses = address === undefined ? (this.#names.resolver(host).known ?? []) : [address];
+      const seen =
+        before.find((one) => one.candidate.name === name) ??
+        before.find(
+          (one) =>
+            this.#doubt === undefined &&
+            one.kind === 'answered' &&
+            configuredName(one.candidate) === configuredName(candidate) &&
+            isAmong(addresses, one.address),
+        );
+      if (seen !== undefined) this.#observations.set(name, { ...seen, candidate });
+    }
   }
 
   #isPrimary({ name }: Candidate): boolean {
