@@ -28,3 +28,22 @@ export function searchPauseMs(searchedMs: number, checkEveryMs: number, seen: Ob
   const stubborn = seen?.kind === 'failed' && STUBBORN.has(seen.reason);
   return Math.min(checkEveryMs, stubborn ? Math.max(step, STUBBORN_PAUSE_MS) : step);
 }
+
+/** Out of a search a server that is down may be given up for long: what is retried costs the network and its log. */
+const MOST_REST_FACTOR = 8;
+const LONGEST_REST_MS = 10_000;
+/** So much of a rest more or less, by chance: candidates that went down together do not come back in step. */
+const REST_SPREAD = 0.2;
+
+/**
+ * Out of a search: how long a candidate whose last probe failed rests before the next one. It begins with the calm
+ * cadence and doubles with each rest, up to eight times that or ten seconds, and is never shorter than the cadence but
+ * by the spread.
+ * @param rests how many it has had since it last answered, or since the last search
+ * @param random 0 <= random < 1
+ */
+export function restMs(checkEveryMs: number, rests: number, random: number): number {
+  const longestMs = Math.max(checkEveryMs, LONGEST_REST_MS);
+  const grownMs = checkEveryMs * Math.min(2 ** rests, MOST_REST_FACTOR);
+  return Math.min(grownMs, longestMs) * (1 - REST_SPREAD + 2 * REST_SPREAD * random);
+}

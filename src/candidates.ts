@@ -6,20 +6,25 @@
 
 import { isIPv4, isIPv6, SocketAddress } from 'node:net';
 
-/** One server of the cluster, as the configuration names it. */
+/** One server of the cluster, as the configuration names it, or one of the addresses of such a name. */
 export interface Candidate {
   /** Host name or literal address, without brackets. */
   readonly host: string;
   /** 1..65535 */
   readonly port: number;
-  /** Unique, as shown in logs and metrics: `host:port`, or `[v6]:port`. */
+  /** Which of the host's addresses is meant, where it has several: literal, without brackets. */
+  readonly address?: string;
+  /** Unique, as shown in logs and metrics: `host:port`, or `[v6]:port`; with an address `host:port/address`. */
   readonly name: string;
 }
 
 /** The port of an item that names none: PostgreSQL's. */
 export const DEFAULT_CANDIDATE_PORT = 5432;
 
-/** The data plane has a fixed number of server slots; a cluster never comes near. */
+/**
+ * How many are configured, and how many are watched where names have several addresses. The data plane has twice as
+ * many server slots, so that servers which are candidates no more keep theirs while sessions are on them.
+ */
 export const MAX_CANDIDATES = 64;
 
 export type CandidateList =
@@ -79,6 +84,16 @@ export function hostProblem(host: string): string | undefined {
 /** How `host` and `port` are written together: an IPv6 address in brackets. */
 export function formatHostPort(host: string, port: number): string {
   return host.includes(':') ? `[${host}]:${String(port)}` : `${host}:${String(port)}`;
+}
+
+/** The one of a candidate's addresses, as a candidate of its own. */
+export function atAddress({ host, port }: Candidate, address: string): Candidate {
+  return { host, port, address, name: `${formatHostPort(host, port)}/${address}` };
+}
+
+/** The name of the configuration's item that a candidate comes from: its own, if it is not one address of several. */
+export function configuredName({ host, port }: Candidate): string {
+  return formatHostPort(host, port);
 }
 
 function parseItem(text: string): Item {

@@ -6,6 +6,7 @@
 
 import { bindHost } from './bind-host.js';
 import type { Binder } from './bind-host.js';
+import type { Candidate } from './candidates.js';
 import { ClusterMemory } from './cluster-memory.js';
 import { ConfigError, diffConfig } from './config.js';
 import type { Config, LoadedConfig } from './config.js';
@@ -132,11 +133,9 @@ export class Daemon {
     this.#failovers = new Failovers({
       lastPrimary: this.#memory.load().primary ?? undefined,
       stats: () => this.#dataPlane.stats(),
-      slotOf: (name) => this.#slots.find(name),
       timers: systemTimers,
     });
-    // The workers may not have counted yet what they took up: no slot is given to another server.
-    this.#assignSlots(dataPlane.recovery.recovered > 0);
+    this.#assignSlots(config.candidates);
     this.#metrics = new Metrics({
       stats: () => this.#dataPlane.stats(),
       candidates: () => this.#candidateViews(),
@@ -150,6 +149,10 @@ export class Daemon {
       probe: config.probe,
       logger,
       store: this.#memory,
+      onCandidates: (candidates) => {
+        this.#sessionLog.drain(); // while its names are those of the sessions
+        this.#assignSlots(candidates);
+      },
       onVerdict: (verdict, _, doubt) => {
         this.#decided(verdict, doubt);
       },
@@ -285,9 +288,8 @@ export class Daemon {
     const { live, fixed, applied } = diffConfig(this.#config, next);
     this.#warn(next);
     this.#config = applied;
-    this.#sessionLog.drain(); // while its names and the level are those of the sessions
+    this.#sessionLog.drain(); // while the level is that of the sessions
     this.#logger.setLevel(applied.logLevel);
-    this.#assignSlots();
     this.#dataPlane.configure(dataPlaneSettings(applied));
     this.#sessionLog.enable(applied.logLevel === 'debug');
     this.#monitor.reconfigure(applied.candidates, applied.probe);
@@ -314,7 +316,7 @@ export class Daemon {
       verdict,
       previous,
       lastPrimary: outcome.lastPrimary,
-      candidates: this.#config.candidates,
+      candidates: this.#monitor.candidates(),
       observations: this.#monitor.observations(),
     });
     if (outcome.failover !== undefined) logFailover(this.#logger, outcome.failover);
@@ -343,9 +345,11 @@ export class Daemon {
     if (failure.epoch === this.#epoch) this.#monitor.triggerRound('a backend connection failed');
   }
 
-  #assignSlots(allInUse = false): void {
+  #assignSlots(candidates: readonly Candidate[]): void {
+    // At the start the workers may not have counted yet what they took up: no slot is given to another server.
+    const allInUse = this.#verdict === undefined && this.#dataPlane.recovery.recovered > 0;
     const sessions = new Map(this.#dataPlane.stats().servers.map(({ server, sessions }) => [server, sessions]));
-    const names = this.#config.candidates.map(({ name }) => name);
+    const names = candidates.map(({ name }) => name);
     this.#slots.assign(names, (slot) => allInUse || (sessions.get(slot) ?? 0) > 0);
     this.#note.saveSlots(this.#slots.entries());
   }
@@ -353,7 +357,7 @@ export class Daemon {
   #candidateViews(): readonly CandidateView[] {
     const observations = this.#monitor.observations();
     const fenced = new Set(this.#verdict?.fenced.map(({ candidate }) => candidate.name));
-    return this.#config.candidates.map(({ name }) => ({
+    return this.#monitor.candidates().map(({ name }) => ({
       name,
       server: this.#slots.of(name),
       observation: observations.get(name),

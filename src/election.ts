@@ -18,20 +18,34 @@
 // - Sessions are cut on proof only: the server they are on answered from recovery, at the very address they use, or
 //   a higher timeline was proven. A probe that failed, or a server that is read-only out of recovery
 //   (default_transaction_read_only), withdraws the route from new clients and touches no session.
+// - Two answers are of one server if they came from one address, or from two with the same system identifier and start
+//   time: a name with an IPv4 and an IPv6 address, a floating address beside the server's own. It is no rival of itself,
+//   and its sessions stay when it goes on at its other address. That needs a word that is newer than its silence at the
+//   present one, and that is not from before it was seen in recovery, which it enters only by a restart.
+// - A name of the configuration stands for whatever addresses it has. The primary is on the list as long as its name is.
+//   When the name does not lead to the primary's address any more, the server that it leads to is the primary moved;
+//   while it does, a second writable server behind the name is a rival like any other.
 // - While no primary is remembered, all candidates must have been heard or given up on before the first decision: the
 //   first to answer may be one of two, or of a timeline that another has left behind since the gateway was stopped.
 
+import { configuredName } from './candidates.js';
 import type { Candidate } from './candidates.js';
 import type { Cut, Memory } from './memory.js';
 import type { Observation, ServerAddress, ServerState } from './probe/observation.js';
 
-/** A server that proved to be the primary, and where. */
-export interface ProvenPrimary {
-  readonly candidate: Candidate;
+/** What tells servers apart. */
+export interface ServerIdentity {
   /** The peer of the probe connection that answered: what is routed to. */
   readonly address: ServerAddress;
-  readonly timeline: number;
   readonly systemId: string;
+  /** `ServerState.startedAt`; undefined: not known. */
+  readonly startedAt?: string;
+}
+
+/** A server that proved to be the primary, and where. */
+export interface ProvenPrimary extends ServerIdentity {
+  readonly candidate: Candidate;
+  readonly timeline: number;
 }
 
 /** Stable words: log, status and metrics use them. */
@@ -99,10 +113,9 @@ export interface Decision {
 }
 
 /** One answering candidate. */
-interface Answer {
+interface Answer extends ServerIdentity {
   readonly candidate: Candidate;
   readonly at: number;
-  readonly address: ServerAddress;
   readonly state: ServerState;
 }
 
@@ -144,8 +157,12 @@ function contest(input: ElectionInput, { own, foreign, systemId, memory }: Field
     0,
     ...own.filter(({ state }) => state.streaming === true).map(({ state }) => state.timeline),
   );
-  const claimants = own.filter(({ state }) => !state.inRecovery && !state.readOnly);
-  const eligible = claimants.filter((answer) => answer.state.timeline >= followed || stands(current, answer));
+  const claimants = own.filter(
+    (answer) => !answer.state.inRecovery && !answer.state.readOnly && !isOverruled(input, memory, answer),
+  );
+  const stands = (answer: Answer): boolean =>
+    answer.state.timeline === current?.timeline && standingOf(input, current, [answer]) !== undefined;
+  const eligible = claimants.filter((answer) => answer.state.timeline >= followed || stands(answer));
   // Never below the floor: a server that is behind it is not among the top then, whoever else there is.
   const best = Math.max(floor, ...eligible.map(({ state }) => state.timeline));
   const top = eligible.filter(({ state }) => state.timeline === best);
@@ -155,56 +172,76 @@ function contest(input: ElectionInput, { own, foreign, systemId, memory }: Field
   const fence = (rivals: readonly Answer[]): readonly Fenced[] =>
     inOrder(input.candidates, [...foreign, ...stale, ...rivals.map((rival) => rivalOf(best, rival))]);
 
-  const standing = standingOf(current, top);
+  const standing = standingOf(input, current, top);
   const winner = standing ?? top[0];
   if (winner === undefined) return noClaimant(input, memory, fence([]));
-  const rivals = top.filter((answer) => !sameAddress(answer.address, winner.address));
+  const rivals = top.filter((answer) => !sameServer(answer, winner));
   if (standing === undefined && rivals.length > 0) {
     const detail = `writable on timeline ${best}: ${namesOf(top.map(({ candidate }) => candidate))}`;
     return none(withSuperseded(known, best), 'split-brain', detail, fence(top));
   }
-  const listed = current !== null && input.candidates.some(({ name }) => name === current.candidate.name);
-  if (standing === undefined && listed && current.timeline === best) {
+  if (standing === undefined && current?.timeline === best && isListed(input, current)) {
     return noClaimant(input, memory, fence(top)); // the current primary is only in doubt, and so is not replaced
   }
-  return elected(known, winner, systemId, fence(rivals));
+  return elected(known, winner, standing !== undefined, fence(rivals));
 }
 
-/** The answer that speaks for the current primary: best its name and address, then its address, then its name. */
-function standingOf(current: ProvenPrimary | null, top: readonly Answer[]): Answer | undefined {
+/**
+ * The answer that speaks for the current primary: best its name and address, then its address, then another of its
+ * addresses, then whatever its name leads to instead, if that is one server.
+ */
+function standingOf(
+  { candidates }: ElectionInput,
+  current: ProvenPrimary | null,
+  top: readonly Answer[],
+): Answer | undefined {
   if (current === null) return undefined;
-  const atAddress = top.filter(({ address }) => sameAddress(address, current.address));
-  const named = (answer: Answer): boolean => answer.candidate.name === current.candidate.name;
-  return atAddress.find(named) ?? atAddress[0] ?? top.find(named);
+  const same = top.filter((answer) => sameServer(answer, current));
+  const there = same.filter(({ address }) => sameAddress(address, current.address));
+  const found = there.find(({ candidate }) => candidate.name === current.candidate.name) ?? there[0] ?? same[0];
+  if (found !== undefined) return found;
+  const leadsThere = (candidate: Candidate): boolean =>
+    candidate.address === current.address.address && sameItem(candidate, current.candidate);
+  if (candidates.some(leadsThere)) return undefined;
+  const [moved, ...others] = top.filter(({ candidate }) => sameItem(candidate, current.candidate));
+  return moved !== undefined && others.every((other) => sameServer(other, moved)) ? moved : undefined;
 }
 
-function stands(current: ProvenPrimary | null, answer: Answer): boolean {
-  return answer.state.timeline === current?.timeline && standingOf(current, [answer]) !== undefined;
+/**
+ * A claim of the last primary, under another name or at another address, that may not be true any more: it has fallen
+ * silent since under its own. Or that is not: it was seen in recovery, and so has been restarted.
+ */
+function isOverruled({ observations }: ElectionInput, memory: Memory, answer: Answer): boolean {
+  const last = memory.primary;
+  if (last === null || !sameServer(answer, last)) return false;
+  const demoted = isDisproven(memory) && memory.cut?.reason === 'demoted';
+  if (demoted && !sameAddress(answer.address, last.address)) return true;
+  const seen = observations.get(last.candidate.name);
+  return seen?.kind === 'failed' && seen.at > answer.at;
 }
 
-function elected(memory: Memory, winner: Answer, systemId: string, fenced: readonly Fenced[]): Decision {
-  const { candidate, address, state } = winner;
-  const primary: ProvenPrimary = { candidate, address, timeline: state.timeline, systemId };
-  const reason = reasonOf(memory, primary);
+function elected(memory: Memory, winner: Answer, standing: boolean, fenced: readonly Fenced[]): Decision {
+  const { candidate, address, state, systemId, startedAt } = winner;
+  const { timeline } = state;
+  const primary = { candidate, address, timeline, systemId, ...(startedAt === undefined ? {} : { startedAt }) };
+  const reason = reasonOf(memory, primary, standing);
   const epoch = reason === 'still-primary' ? memory.epoch : memory.epoch + 1;
   const supersedes = reason === 'higher-timeline' || reason === 'predecessor-gone';
   const cut = supersedes ? cutBelow(memory, epoch, 'superseded') : memory.cut;
-  const detail = `${candidate.name} is the primary on timeline ${state.timeline}`;
+  const detail = `${candidate.name} is the primary on timeline ${timeline}`;
   return {
     verdict: { kind: 'primary', primary, epoch, reason, detail, fenced, cut },
     memory: { ...memory, primary, since: epoch === memory.epoch ? memory.since : winner.at, epoch, cut },
   };
 }
 
-function reasonOf(memory: Memory, next: ProvenPrimary): PrimaryReason {
-  const last = memory.primary;
+/** @param standing it speaks for the current primary */
+function reasonOf({ primary: last }: Memory, next: ProvenPrimary, standing: boolean): PrimaryReason {
   if (last === null) return 'first-primary';
   if (next.timeline > last.timeline) return 'higher-timeline';
-  if (isDisproven(memory)) return 'predecessor-gone';
-  const sameName = next.candidate.name === last.candidate.name;
-  const sameServer = sameAddress(next.address, last.address);
-  if (sameName && sameServer) return 'still-primary';
-  return sameName || sameServer ? 'moved' : 'predecessor-gone';
+  if (!standing) return 'predecessor-gone';
+  const identical = next.candidate.name === last.candidate.name && sameAddress(next.address, last.address);
+  return identical ? 'still-primary' : 'moved';
 }
 
 function noClaimant(input: ElectionInput, memory: Memory, fenced: readonly Fenced[]): Decision {
@@ -216,10 +253,10 @@ function noClaimant(input: ElectionInput, memory: Memory, fenced: readonly Fence
     if (superseded) return none(memory, 'no-primary', `${name} was superseded, its successor does not answer`, fenced);
     return none(memory, 'primary-demoted', `${name} is in recovery now`, fenced);
   }
-  if (!input.candidates.some((candidate) => candidate.name === name)) {
+  if (!isListed(input, last)) {
     return none(memory, 'primary-removed', `${name} is no longer a candidate`, fenced);
   }
-  const seen = input.observations.get(name);
+  const seen = input.observations.get(name) ?? input.observations.get(configuredName(last.candidate));
   if (seen === undefined) return none(memory, 'primary-in-doubt', `${name} is not probed yet`, fenced);
   if (seen.kind === 'failed')
     return none(memory, 'primary-in-doubt', `${name}: ${seen.reason}: ${seen.detail}`, fenced);
@@ -264,12 +301,16 @@ function isDisproven(memory: Memory): boolean {
 
 /**
  * One server may be listed under two names (its own and a floating one). Then what it said last counts: by an older
- * answer under the other name a server just promoted would look demoted, and one just demoted would look writable.
+ * answer under the other name a server just promoted would look demoted, and one just demoted would look writable. At
+ * another address it does no harm: there nothing is proven demoted, and what was writable is overruled.
  */
 function answersOf({ candidates, observations }: ElectionInput): Answer[] {
   const all = candidates.flatMap((candidate): Answer[] => {
     const seen = observations.get(candidate.name);
-    return seen?.kind === 'answered' ? [{ candidate, at: seen.at, address: seen.address, state: seen.state }] : [];
+    if (seen?.kind !== 'answered') return [];
+    const { at, address, state } = seen;
+    const { systemId, startedAt } = state;
+    return [{ candidate, at, address, state, systemId, ...(startedAt === undefined ? {} : { startedAt }) }];
   });
   const outdated = (answer: Answer): boolean =>
     all.some(
@@ -295,6 +336,22 @@ function rivalOf(timeline: number, { candidate }: Answer): Fenced {
 
 function inOrder(candidates: readonly Candidate[], fenced: readonly Fenced[]): readonly Fenced[] {
   return candidates.flatMap(({ name }) => fenced.filter(({ candidate }) => candidate.name === name));
+}
+
+/** They are one server, as far as anybody can tell. */
+export function sameServer(one: ServerIdentity, other: ServerIdentity): boolean {
+  if (sameAddress(one.address, other.address)) return true;
+  return one.startedAt !== undefined && one.startedAt === other.startedAt && one.systemId === other.systemId;
+}
+
+/** The operator has not taken it off the list. */
+function isListed({ candidates }: ElectionInput, { candidate }: ProvenPrimary): boolean {
+  return candidates.some((listed) => sameItem(listed, candidate));
+}
+
+/** They come from one item of the configuration. */
+function sameItem(one: Candidate, other: Candidate): boolean {
+  return configuredName(one) === configuredName(other);
 }
 
 function sameAddress(one: ServerAddress, other: ServerAddress): boolean {

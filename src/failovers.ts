@@ -4,6 +4,7 @@
 // metrics; decides nothing.
 
 import type { DataPlaneStats } from './dataplane-stats.js';
+import { sameServer } from './election.js';
 import type { ProvenPrimary, Verdict } from './election.js';
 import type { Doubt } from './monitor.js';
 import type { Timers } from './timers.js';
@@ -32,8 +33,6 @@ export interface FailoversOptions {
   /** Of an earlier process; what became of it while nobody looked counts as well. */
   readonly lastPrimary: ProvenPrimary | undefined;
   readonly stats: () => DataPlaneStats;
-  /** The slot of a candidate in the data plane; undefined: it has none any more. */
-  readonly slotOf: (name: string) => number | undefined;
   readonly timers: Timers;
 }
 
@@ -59,7 +58,7 @@ export class Failovers {
     if (verdict.kind === 'none') return { lastPrimary, decidedInMs: undefined, failover: undefined };
     const { primary } = verdict;
     this.#lastPrimary = primary;
-    const isFailover = lastPrimary !== undefined && isAnother(lastPrimary, primary);
+    const isFailover = lastPrimary !== undefined && isAnother(lastPrimary, verdict);
     const wasProven = previous?.kind === 'primary' && previous.epoch === verdict.epoch;
     // The first of a process ends the start, not a doubt.
     if (wasProven || (previous === undefined && !isFailover) || lastPrimary === undefined) {
@@ -72,22 +71,24 @@ export class Failovers {
     const stats = this.#options.stats();
     const isCut = verdict.cut !== null && verdict.cut.belowEpoch >= verdict.epoch;
     const cutSince = Math.max(0, cutIn(stats) - this.#cutBefore);
-    const cut = cutSince + (isCut ? this.#sessionsOn(lastPrimary, stats) : 0);
+    const cut = cutSince + (isCut ? sessionsIn(stats) : 0);
     const held = Number(stats.heldEver) - this.#heldBefore;
     this.#cutBefore += cut;
     this.#heldBefore += held;
     const failover = isFailover ? { old: lastPrimary, new: primary, doubt, decidedInMs, cut, held } : undefined;
     return { lastPrimary, decidedInMs, failover };
   }
-
-  #sessionsOn({ candidate }: ProvenPrimary, stats: DataPlaneStats): number {
-    const slot = this.#options.slotOf(candidate.name);
-    return stats.servers.find(({ server }) => server === slot)?.sessions ?? 0;
-  }
 }
 
-function isAnother(last: ProvenPrimary, next: ProvenPrimary): boolean {
-  return last.candidate.name !== next.candidate.name || next.timeline > last.timeline;
+function isAnother(last: ProvenPrimary, { primary, reason }: Verdict & { readonly kind: 'primary' }): boolean {
+  if (primary.timeline > last.timeline) return true;
+  // It may have moved to another address, and what was not proven of it before then is its start.
+  return reason !== 'moved' && reason !== 'still-primary' && !sameServer(last, primary);
+}
+
+/** Under whatever names of servers that are no candidates any more: there are none of the new primary yet. */
+function sessionsIn({ servers }: DataPlaneStats): number {
+  return servers.reduce((sum, { sessions }) => sum + sessions, 0);
 }
 
 /** Those that a stop has ended are not meant. */

@@ -2,6 +2,9 @@
 // SPDX-License-Identifier: MIT
 // The composition root: arguments -> configuration -> daemon; signals; exit codes.
 
+import { isIP } from 'node:net';
+
+import type { Candidate } from './candidates.js';
 import { parseArguments, version } from './cli.js';
 import type { Command } from './cli.js';
 import { ConfigError, describeConfig, loadConfig } from './config.js';
@@ -48,6 +51,19 @@ function fail(logger: Logger, error: unknown): number {
   return exitStatusOf(error);
 }
 
+/** So many names may be added by reloads, all of their look-ups hanging, before one has to wait for another. */
+const SPARE_LOOK_UPS = 8;
+
+/**
+ * A look-up is a thread of libuv's pool for as long as it takes, and half of the pool, two threads of four, is all that
+ * look-ups get: two that hang would keep every other name waiting. The size is read when the pool is first used. In the
+ * shipped bundle that is later than this; from a checkout Node has read the modules by it, and `npm start` has its say.
+ */
+function makeRoomForLookUps(candidates: readonly Candidate[]): void {
+  const names = new Set(candidates.map(({ host }) => host).filter((host) => isIP(host) === 0));
+  process.env['UV_THREADPOOL_SIZE'] ??= String(2 * Math.max(SPARE_LOOK_UPS, names.size));
+}
+
 async function run(command: RunCommand, config: LoadedConfig, logger: Logger): Promise<number> {
   const load = (): LoadedConfig => loadConfig({ env: process.env, overrides: command.overrides, file: command.file });
   const stopSignal = new Promise<string>((resolve) => {
@@ -59,6 +75,7 @@ async function run(command: RunCommand, config: LoadedConfig, logger: Logger): P
   process.on('SIGHUP', () => {
     reload();
   });
+  makeRoomForLookUps(config.candidates);
   // Before clients are served: what is not to be trusted must not be found out with them in hand.
   const state = openState(config.stateDirectory, logger);
   const inherited = inheritedSockets(process.env, process.pid);
@@ -120,10 +137,24 @@ async function main(): Promise<number> {
   }
 }
 
+/**
+ * An exit waits for the threads of libuv's pool, and so for a look-up that hangs: ten seconds and more, in which the next
+ * process does not take the sessions up. What was stopped by a signal in an orderly way then ends by one, which systemd
+ * takes for as good.
+ */
+function end(status: number): void {
+  // Node has it since 17.3; its types for Node 18 leave it out.
+  const { getActiveResourcesInfo } = process as { getActiveResourcesInfo?: () => readonly string[] };
+  if (status === EXIT.OK && getActiveResourcesInfo?.().includes('GetAddrInfoReqWrap') === true) {
+    process.removeAllListeners('SIGTERM');
+    process.kill(process.pid, 'SIGTERM');
+  }
+  process.exit(status);
+}
+
 void main().then((status) => {
-  process.exitCode = status;
-  // stdout may be a pipe that still has to take its last bytes: the loop ends by itself, then exits.
+  // stdout may be a pipe that still has to take its last bytes.
   process.stdout.write('', () => {
-    process.exit();
+    end(status);
   });
 });

@@ -48,6 +48,11 @@ export function isSystemId(value: unknown): value is string {
   return typeof value === 'string' && /^\d{1,20}$/.test(value);
 }
 
+/** Microseconds since 1970; a clock that was never set may say a time before that. */
+export function isStartTime(value: unknown): value is string {
+  return typeof value === 'string' && /^-?\d{1,19}$/.test(value);
+}
+
 /** 32 bits in PostgreSQL. */
 export function isTimeline(value: unknown): value is number {
   return typeof value === 'number' && Number.isInteger(value) && value >= 1 && value < 2 ** 32;

@@ -273,9 +273,12 @@ export class Metrics {
     const hold = 'pg_gateway_client_hold_duration_seconds';
     const computed = [
       // The original's name for what is a gauge. Prometheus's naming rules keep _total for counters, so it has no type.
-      new ComputedMetric('pg_gateway_servers_total', 'Configured candidates.', 'untyped', () => [
-        { labels: {}, value: this.#servers.length },
-      ]),
+      new ComputedMetric(
+        'pg_gateway_servers_total',
+        'Candidates, of a name with several addresses each of them.',
+        'untyped',
+        () => [{ labels: {}, value: this.#servers.length }],
+      ),
       new ComputedMetric(connect, 'How long connecting to a server took, for clients.', 'histogram', () =>
         this.#servers.flatMap((view) =>
           histogramSamples(connect, { server: view.name }, CONNECT_BUCKETS_SECONDS, view.connect),

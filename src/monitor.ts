@@ -1,31 +1,30 @@
 // SPDX-License-Identifier: MIT
-// Watches the candidates: owns their probers, says when each is probed, has the
-// election decide on every observation, and tells what has changed.
+// Watches the candidates: has them probed (rounds.ts), has the election decide on
+// every observation, and tells what has changed.
 //
-// Two cadences. Calm, while a primary is proven and nothing speaks against it: one
-// timer, all candidates side by side, every `checkEveryMs`. Search, from the first
-// doubt on: each candidate for itself, a short pause after the end of its last
-// probe, so that none waits for another.
+// It is calm while a primary is proven and nothing speaks against it. From the first
+// doubt on it searches, until a primary has answered.
 //
-// Invariants: at most one probe per candidate is under way; an observation counts
-// only if its prober still is the candidate's (one from before a reconfiguration
-// has none to speak for); rounds begin at least FAST_PAUSE_MS apart, whatever
-// triggers them; after close() nothing is called back.
+// Invariant: after close() nothing is called back.
 
 import { isDeepStrictEqual } from 'node:util';
 
 import { CandidateLog } from './candidate-log.js';
+import { configuredName } from './candidates.js';
 import type { Candidate } from './candidates.js';
-import { FAST_PAUSE_MS, searchPauseMs } from './cadence.js';
 import type { ProbeConfig } from './config.js';
 import { elect } from './election.js';
 import type { Verdict } from './election.js';
 import type { Logger } from './log.js';
 import { ProcessMemoryStore } from './memory.js';
 import type { Memory, MemoryStore } from './memory.js';
+import { Names } from './names.js';
+import { isAmong } from './probe/dial.js';
 import type { Observation } from './probe/observation.js';
 import { Prober } from './probe/prober.js';
 import type { CandidateProber, ProberOptions } from './probe/prober.js';
+import type { Lookup } from './probe/resolver.js';
+import { Rounds } from './rounds.js';
 import { systemTimers } from './timers.js';
 import type { Timers } from './timers.js';
 
@@ -47,6 +46,8 @@ export interface MonitorOptions {
    * verdict, which has been told before. Never twice the same.
    */
   readonly onSuspicion?: (suspected: boolean) => void;
+  /** Others are watched from now on, before anything is probed or decided of them. See `Monitor.candidates`. */
+  readonly onCandidates?: (candidates: readonly Candidate[]) => void;
   /** Each probe's, before it is decided on. */
   readonly onObservation?: (observation: Observation) => void;
   /** Default: the memory of this process. */
@@ -54,6 +55,10 @@ export interface MonitorOptions {
   readonly timers?: Timers;
   /** Default: over SQL. */
   readonly openProber?: ProberFactory;
+  /** Of names. Default: the system's. */
+  readonly lookup?: Lookup;
+  /** Default: Math.random. */
+  readonly random?: () => number;
 }
 
 /** Why the primary is looked for. */
@@ -63,22 +68,6 @@ export interface Doubt {
   /** One line for the log. */
   readonly cause: string;
 }
-
-/** A candidate under watch. */
-interface Slot {
-  readonly candidate: Candidate;
-  readonly prober: CandidateProber;
-  running: boolean;
-  /** Asked for while a probe was under way, which may have looked too early. */
-  again: boolean;
-  begunAt: number;
-  endedAt: number;
-  brokeAt: number;
-  cancelWake: (() => void) | undefined;
-}
-
-/** A standby that drops each new connection must not keep everybody busy: one round for it in this time. */
-const BREAKS_APART_MS = 1000;
 
 export class Monitor {
   /**
@@ -90,27 +79,22 @@ export class Monitor {
   readonly #timers: Timers;
   readonly #store: MemoryStore;
   readonly #log: CandidateLog;
-  readonly #slots = new Map<string, Slot>();
+  readonly #names: Names;
+  readonly #rounds: Rounds;
   readonly #observations = new Map<string, Observation>();
-  readonly #closing = new Set<Promise<void>>();
   #endFirstRound: () => void = () => undefined;
+  #configured: readonly Candidate[];
+  /** Of the configured ones, each address of a name that has several. */
   #candidates: readonly Candidate[];
   #probe: ProbeConfig;
   #memory: Memory;
   #verdict: Verdict | undefined;
-  /** When the present search began; undefined: calm. */
-  #searchSince: number | undefined;
   /** Undefined: calm, and nothing speaks against the primary. */
   #doubt: Doubt | undefined;
   /** When the proven primary came under suspicion, and no probe begun since then has ended. */
   #suspectSince: number | undefined;
   /** What `onSuspicion` was told last. */
   #toldSuspicion = false;
-  #lastRoundAt = -Infinity;
-  /** When the last event came that a round was asked for. */
-  #newsAt = -Infinity;
-  #cancelCalm: (() => void) | undefined;
-  #cancelRound: (() => void) | undefined;
   #state: 'new' | 'running' | 'closed' = 'new';
 
   /** @throws what the store throws where its memory cannot be trusted */
@@ -119,9 +103,12 @@ export class Monitor {
     this.#timers = options.timers ?? systemTimers;
     this.#store = options.store ?? new ProcessMemoryStore();
     this.#log = new CandidateLog(options.logger, this.#timers);
+    this.#configured = options.candidates;
     this.#candidates = options.candidates;
     this.#probe = options.probe;
     this.#memory = this.#store.load();
+    this.#names = this.#newNames();
+    this.#rounds = this.#newRounds();
     this.firstRound = new Promise((resolve) => {
       this.#endFirstRound = resolve;
     });
@@ -131,10 +118,15 @@ export class Monitor {
   start(): void {
     if (this.#state !== 'new') return;
     this.#state = 'running';
-    this.#searchSince = this.#timers.now();
-    this.#doubt = { since: this.#searchSince, cause: 'start' };
-    for (const candidate of this.#candidates) this.#slots.set(candidate.name, this.#openSlot(candidate));
-    this.#beginRound(this.#timers.now());
+    this.#doubt = { since: this.#timers.now(), cause: 'start' };
+    this.#rounds.search(true);
+    this.#rounds.watch(this.#candidates);
+    this.#rounds.request('start');
+  }
+
+  /** Who is watched: the configured ones, and of a name that has several addresses each of them in its place. */
+  candidates(): readonly Candidate[] {
+    return this.#candidates;
   }
 
   /** The last of each candidate. */
@@ -154,7 +146,7 @@ export class Monitor {
       this.#chooseCadence();
       this.#tellSuspicion();
     }
-    this.#requestRound(why);
+    this.#rounds.request(why);
   }
 
   /**
@@ -163,141 +155,101 @@ export class Monitor {
    */
   reconfigure(candidates: readonly Candidate[], probe: ProbeConfig): void {
     const sameLogin = isDeepStrictEqual(loginOf(this.#probe), loginOf(probe));
-    this.#candidates = candidates;
+    this.#configured = candidates;
     this.#probe = probe;
-    if (this.#state !== 'running') return;
-    const names = new Set(candidates.map(({ name }) => name));
-    for (const [name, slot] of this.#slots) {
-      if (names.has(name) && sameLogin) continue;
-      this.#closeSlot(slot);
-      this.#slots.delete(name);
-      if (!names.has(name)) this.#observations.delete(name);
-    }
-    this.#log.retain(names);
-    const added = candidates.filter(({ name }) => !this.#slots.has(name)).map((candidate) => this.#openSlot(candidate));
-    for (const slot of added) this.#slots.set(slot.candidate.name, slot);
-    this.#decide();
-    this.#rearm();
-    for (const slot of added) this.#begin(slot);
+    if (this.#state === 'running') this.#watch(this.#names.candidates(candidates), !sameLogin);
   }
 
   /** Ends all probing and all connections. Idempotent. */
   async close(): Promise<void> {
     this.#state = 'closed';
-    this.#cancelCalm?.();
-    this.#cancelRound?.();
-    for (const slot of this.#slots.values()) this.#closeSlot(slot);
-    this.#slots.clear();
+    this.#names.close();
+    const closed = this.#rounds.close();
     this.#endFirstRound();
-    await Promise.all(this.#closing);
+    await closed;
   }
 
-  #openSlot(candidate: Candidate): Slot {
-    const open: ProberFactory = this.#options.openProber ?? ((options) => new Prober(options));
-    const slot: Slot = {
-      candidate,
-      prober: open({
-        candidate,
-        settings: () => this.#probe,
-        timers: this.#timers,
-        onBroken: ({ message }) => this.#broke(slot, message),
-      }),
-      running: false,
-      again: false,
-      begunAt: -Infinity,
-      endedAt: -Infinity,
-      brokeAt: -Infinity,
-      cancelWake: undefined,
+  #newNames(): Names {
+    const { logger, lookup } = this.#options;
+    const onFound = (): void => {
+      if (this.#state !== 'running') return;
+      const candidates = this.#names.candidates(this.#configured);
+      if (!isDeepStrictEqual(candidates, this.#candidates)) this.#watch(candidates);
     };
-    return slot;
+    return new Names({ onFound, logger, timers: this.#timers, ...(lookup === undefined ? {} : { lookup }) });
   }
 
-  #closeSlot(slot: Slot): void {
-    slot.cancelWake?.();
-    const closed = slot.prober.close();
-    this.#closing.add(closed);
-    void closed.finally(() => this.#closing.delete(closed));
+  #newRounds(): Rounds {
+    const { logger, random = Math.random } = this.#options;
+    const openProber: ProberFactory = this.#options.openProber ?? ((options) => new Prober(options));
+    const timers = this.#timers;
+    const settings = (): ProbeConfig => this.#probe;
+    return new Rounds({
+      openProber: (candidate, onBroken) =>
+        openProber({ candidate, resolver: this.#names.resolver(candidate.host), settings, timers, onBroken }),
+      checkEveryMs: () => this.#probe.checkEveryMs,
+      onSeen: (seen) => this.#saw(seen),
+      onBroken: (candidate, why) => {
+        if (!this.#isPrimary(candidate)) return false;
+        this.triggerRound(why);
+        return true;
+      },
+      logger,
+      timers,
+      random,
+    });
   }
 
-  #isCurrent(slot: Slot): boolean {
-    return this.#slots.get(slot.candidate.name) === slot;
+  /** These are the candidates from now on. The new ones are probed at once. */
+  #watch(candidates: readonly Candidate[], anew = false): void {
+    this.#candidates = candidates;
+    this.#options.onCandidates?.(candidates);
+    this.#renameObservations();
+    this.#log.retain(new Set(candidates.map(({ name }) => name)));
+    this.#rounds.watch(candidates, anew);
+    this.#decide();
+    this.#rounds.rearm();
+    this.#rounds.probeNew();
   }
 
-  #isPrimary(slot: Slot): boolean {
-    return this.#verdict?.kind === 'primary' && this.#verdict.primary.candidate.name === slot.candidate.name;
-  }
-
-  /** The connection of an idle prober is gone: news about the server, and possibly about the cluster. */
-  #broke(slot: Slot, detail: string): void {
-    if (!this.#isCurrent(slot)) return;
-    const { name } = slot.candidate;
-    this.#options.logger.debug('probe connection broke', { candidate: name, detail });
-    if (this.#isPrimary(slot)) {
-      this.triggerRound(`the probe connection to ${name} broke`);
-      return;
+  /**
+   * A name has got more addresses than one, or is left with one. What was seen at an address it has still goes by the new
+   * name of that, so that nothing comes into doubt which was not. But what was said before a doubt must not end it.
+   */
+  #renameObservations(): void {
+    const before = [...this.#observations.values()];
+    this.#observations.clear();
+    for (const candidate of this.#candidates) {
+      const { address, host, name } = candidate;
+      const addresses = address === undefined ? (this.#names.resolver(host).known ?? []) : [address];
+      const seen =
+        before.find((one) => one.candidate.name === name) ??
+        before.find(
+          (one) =>
+            this.#doubt === undefined &&
+            one.kind === 'answered' &&
+            configuredName(one.candidate) === configuredName(candidate) &&
+            isAmong(addresses, one.address),
+        );
+      if (seen !== undefined) this.#observations.set(name, { ...seen, candidate });
     }
-    const now = this.#timers.now();
-    if (now - slot.brokeAt < BREAKS_APART_MS) return;
-    slot.brokeAt = now;
-    this.#requestRound(`the probe connection to ${name} broke`);
   }
 
-  #requestRound(why: string): void {
-    this.#newsAt = this.#timers.now();
-    if (this.#cancelRound !== undefined) return;
-    const waitMs = this.#lastRoundAt + FAST_PAUSE_MS - this.#newsAt;
-    this.#options.logger.debug('probe round', { why });
-    if (waitMs <= 0) {
-      this.#beginRound(this.#newsAt);
-      return;
-    }
-    this.#cancelRound = this.#timers.after(waitMs, () => this.#beginRound(this.#newsAt));
+  #isPrimary({ name }: Candidate): boolean {
+    return this.#verdict?.kind === 'primary' && this.#verdict.primary.candidate.name === name;
   }
 
-  /** Probes everybody who has not been asked since `newsAt`. */
-  #beginRound(newsAt: number): void {
-    this.#cancelRound?.();
-    this.#cancelRound = undefined;
-    this.#lastRoundAt = this.#timers.now();
-    for (const slot of [...this.#slots.values()]) {
-      if (slot.begunAt < newsAt) this.#begin(slot);
-    }
-    this.#rearmCalm();
-  }
-
-  #begin(slot: Slot): void {
-    slot.cancelWake?.();
-    slot.cancelWake = undefined;
-    if (slot.running) {
-      slot.again = true;
-      return;
-    }
-    slot.running = true;
-    slot.begunAt = this.#timers.now();
-    void slot.prober.probe().then((seen) => this.#ended(slot, seen));
-  }
-
-  #ended(slot: Slot, seen: Observation): void {
-    if (!this.#isCurrent(slot)) return;
-    slot.running = false;
-    slot.endedAt = seen.at;
-    this.#observations.set(slot.candidate.name, seen);
+  #saw(seen: Observation): void {
+    const { candidate, at, tookMs } = seen;
+    this.#observations.set(candidate.name, seen);
     this.#log.observed(seen);
     this.#options.onObservation?.(seen);
-    const begunAt = seen.at - seen.tookMs;
-    if (this.#suspectSince !== undefined && this.#isPrimary(slot) && begunAt >= this.#suspectSince) {
+    if (this.#suspectSince !== undefined && this.#isPrimary(candidate) && at - tookMs >= this.#suspectSince) {
       this.#suspectSince = undefined;
     }
     this.#decide();
     this.#chooseCadence();
     this.#tellSuspicion();
-    if (!this.#isCurrent(slot)) return; // a callback has reconfigured or closed
-    if (slot.again) {
-      slot.again = false;
-      this.#begin(slot);
-    } else {
-      this.#armSearch(slot);
-    }
   }
 
   #decide(): void {
@@ -335,34 +287,7 @@ export class Monitor {
     if (this.#verdict?.kind !== 'primary') this.#suspectSince = undefined;
     const searches = this.#verdict?.kind !== 'primary' || this.#suspectSince !== undefined;
     if (!searches) this.#doubt = undefined;
-    if (searches === (this.#searchSince !== undefined)) return;
-    this.#searchSince = searches ? this.#timers.now() : undefined;
-    this.#rearm();
-  }
-
-  #rearm(): void {
-    for (const slot of this.#slots.values()) {
-      slot.cancelWake?.();
-      slot.cancelWake = undefined;
-      if (!slot.running) this.#armSearch(slot);
-    }
-    this.#rearmCalm();
-  }
-
-  #rearmCalm(): void {
-    this.#cancelCalm?.();
-    this.#cancelCalm = undefined;
-    if (this.#state !== 'running' || this.#searchSince !== undefined) return;
-    this.#cancelCalm = this.#timers.after(this.#probe.checkEveryMs, () => this.#beginRound(this.#timers.now()));
-  }
-
-  #armSearch(slot: Slot): void {
-    if (this.#searchSince === undefined || slot.cancelWake !== undefined) return;
-    const now = this.#timers.now();
-    const seen = this.#observations.get(slot.candidate.name);
-    const pauseMs = searchPauseMs(now - this.#searchSince, this.#probe.checkEveryMs, seen);
-    const waitMs = Math.max(0, slot.endedAt + pauseMs - now);
-    slot.cancelWake = this.#timers.after(waitMs, () => this.#begin(slot));
+    this.#rounds.search(searches);
   }
 }
 

@@ -11,7 +11,7 @@ import { isIP } from 'node:net';
 import type { Candidate } from './candidates.js';
 import { MAX_EPOCH, MAX_SERVERS } from './dataplane.js';
 import type { ProvenPrimary } from './election.js';
-import { isSystemId, isTimeline, memoryOf } from './memory.js';
+import { isStartTime, isSystemId, isTimeline, memoryOf } from './memory.js';
 import type { Cut, Memory, MemoryStore, RememberedCluster } from './memory.js';
 
 /** Name of a server and its slot, in the order of assignment. */
@@ -104,7 +104,7 @@ function isCluster(value: unknown): value is RememberedCluster {
 
 function isPrimary(value: unknown): value is ProvenPrimary {
   if (!isObject(value)) return false;
-  const { candidate, address, timeline, systemId } = value;
+  const { candidate, address, timeline, systemId, startedAt } = value;
   return (
     isCandidate(candidate) &&
     isObject(address) &&
@@ -112,13 +112,16 @@ function isPrimary(value: unknown): value is ProvenPrimary {
     isIP(address['address']) !== 0 &&
     isPort(address['port']) &&
     isTimeline(timeline) &&
-    isSystemId(systemId)
+    isSystemId(systemId) &&
+    // An older gateway did not ask for it.
+    (startedAt === undefined || isStartTime(startedAt))
   );
 }
 
 function isCandidate(value: unknown): value is Candidate {
   return (
     isObject(value) &&
+    (value['address'] === undefined || (typeof value['address'] === 'string' && isIP(value['address']) !== 0)) &&
     typeof value['host'] === 'string' &&
     typeof value['name'] === 'string' &&
     value['name'] !== '' &&

@@ -70,11 +70,13 @@ export function statusText(verdict: Verdict | undefined, sessions: number): stri
   return `Primary is ${candidate.name} on timeline ${timeline.toString()}${splitBrain}; ${count}`;
 }
 
-/** `db1:5432`, with the address where the name is resolved to one; `none`. */
+/** `db1:5432`, with the address where the name is resolved to one and does not have it; `none`. */
 function wordsOf(primary: ProvenPrimary | undefined): string {
   if (primary === undefined) return 'none';
   const { candidate, address } = primary;
-  return candidate.host === address.address ? candidate.name : `${candidate.name}(${address.address})`;
+  return (candidate.address ?? candidate.host) === address.address
+    ? candidate.name
+    : `${candidate.name}(${address.address})`;
 }
 
 function primaryOf(verdict: Verdict | undefined): ProvenPrimary | undefined {

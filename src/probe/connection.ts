@@ -15,12 +15,13 @@ import type { ProbeConfig } from '../config.js';
 import type { Timers } from '../timers.js';
 import { abortable } from './deadline.js';
 import { dial } from './dial.js';
-import type { Dialled, Resolver } from './dial.js';
+import type { Dialled } from './dial.js';
 import { faultOf, ProbeFault } from './failure.js';
 import type { ProbeStage } from './failure.js';
 import { guardInput } from './input-guard.js';
 import type { ServerAddress, ServerState } from './observation.js';
 import { readPassfile } from './passfile.js';
+import type { Resolver } from './resolver.js';
 import { parseServerState, PROBE_QUERY } from './server-state.js';
 import { requestTls, startTls } from './tls.js';
 import type { TlsFiles } from './tls.js';
@@ -151,7 +152,7 @@ export async function openConnection(
       throw signal.aborted ? error : faultOf(error, stage);
     }
   };
-  const addresses = await at('lookup', resolver.addresses(signal));
+  const addresses = await at('lookup', addressesOf(candidate, resolver, signal));
   if (probe.tls.mode === 'disable') {
     const plain = await at('connect', dial(addresses, candidate.port, signal, timers));
     return at('login', logIn(target, plain, plain.socket, signal));
@@ -174,6 +175,17 @@ export async function openConnection(
       });
     }
   }
+}
+
+/** Where one address of a name is meant, nothing is waited for: whether the name has it still is the resolver's to tell. */
+async function addressesOf(
+  { address }: Candidate,
+  resolver: Resolver,
+  signal: AbortSignal,
+): Promise<readonly string[]> {
+  if (address === undefined) return resolver.addresses(signal);
+  resolver.lookUp();
+  return [address];
 }
 
 /**

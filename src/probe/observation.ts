@@ -42,6 +42,11 @@ export interface ServerState {
   readonly streaming?: boolean;
   /** Database system identifier: unsigned 64 bit, as decimal text. */
   readonly systemId: string;
+  /**
+   * When its postmaster was started: microseconds since 1970 by the server's own clock, as decimal text. With the system
+   * identifier it tells whether two addresses are one server's. Undefined: not known.
+   */
+  readonly startedAt?: string;
   /** Write position of a primary, replay position of a standby; null where unknown. */
   readonly lsn: bigint | null;
 }

@@ -12,11 +12,9 @@ import type { Timers } from '../timers.js';
 import { openConnection } from './connection.js';
 import type { ProbeConnection, Progress } from './connection.js';
 import { startDeadline } from './deadline.js';
-import { Resolver } from './dial.js';
-import type { Lookup } from './dial.js';
 import { faultOf, ProbeFault } from './failure.js';
-import { NameWatch } from './name-watch.js';
 import type { Observation, ServerState } from './observation.js';
+import type { Resolver } from './resolver.js';
 import { TlsFiles } from './tls.js';
 
 /** What the monitor needs of one. */
@@ -34,24 +32,20 @@ export interface ProberOptions {
   readonly timers: Timers;
   /** The connection broke between two probes. */
   readonly onBroken: (fault: ProbeFault) => void;
-  /** Default: the system's. */
-  readonly lookup?: Lookup;
+  /** Of the candidate's host; the prober does not close it. */
+  readonly resolver: Resolver;
 }
 
 export class Prober implements CandidateProber {
   readonly #options: ProberOptions;
-  readonly #resolver: Resolver;
   readonly #tlsFiles: TlsFiles;
   readonly #life = new AbortController();
   #connection: ProbeConnection | undefined;
-  /** Of the connection; undefined where the candidate is an address. */
-  #nameWatch: NameWatch | undefined;
   /** Done when the connection that was left last has ended. */
   #left: Promise<void> = Promise.resolve();
 
   constructor(options: ProberOptions) {
     this.#options = options;
-    this.#resolver = new Resolver(options.candidate.host, options.lookup);
     this.#tlsFiles = new TlsFiles(options.settings().tls);
   }
 
@@ -84,10 +78,13 @@ export class Prober implements CandidateProber {
    * now. A missed deadline does.
    */
   async #askAgain(): Promise<Answer | undefined> {
-    if (this.#nameWatch?.hasMoved === true) this.#leave();
+    const { candidate, resolver } = this.#options;
+    const address = this.#connection?.address;
+    // One address of several is no candidate any more when the name has left it.
+    if (candidate.address === undefined && address !== undefined && resolver.hasLeft(address)) this.#leave();
     const connection = this.#connection;
     if (connection === undefined) return undefined;
-    this.#nameWatch?.lookUpIfDue();
+    resolver.lookUpIfDue();
     try {
       return { connection, state: await this.#ask(connection) };
     } catch (error) {
@@ -98,14 +95,14 @@ export class Prober implements CandidateProber {
   }
 
   async #askAnew(): Promise<Answer> {
-    const { candidate, settings, timers } = this.#options;
+    const { candidate, resolver, settings, timers } = this.#options;
     const probe = settings();
     const progress: Progress = { stage: 'lookup' };
     const deadline = startDeadline(timers, probe.connectTimeoutMs, this.#life.signal, () =>
       lateConnection(progress, probe.connectTimeoutMs),
     );
     try {
-      const target = { candidate, probe, resolver: this.#resolver, tlsFiles: this.#tlsFiles, timers };
+      const target = { candidate, probe, resolver, tlsFiles: this.#tlsFiles, timers };
       this.#adopt(await openConnection(target, deadline.signal, progress));
     } finally {
       deadline.close();
@@ -135,7 +132,6 @@ export class Prober implements CandidateProber {
   #leave(): void {
     this.#left = this.#connection?.close() ?? this.#left;
     this.#connection = undefined;
-    this.#nameWatch = undefined;
   }
 
   #adopt(connection: ProbeConnection): void {
@@ -145,11 +141,6 @@ export class Prober implements CandidateProber {
       return;
     }
     this.#connection = connection;
-    const { address } = connection;
-    const resolver = this.#resolver;
-    this.#nameWatch = resolver.isAddress
-      ? undefined
-      : new NameWatch({ resolver, address, timers: this.#options.timers, signal });
     connection.onBroken = (fault) => {
       if (this.#connection !== connection) return;
       this.#connection = undefined;

@@ -8,9 +8,10 @@ import type { RememberedCluster } from '#src/memory.js';
 import { Monitor } from '#src/monitor.js';
 import type { Observation } from '#src/probe/observation.js';
 import type { CandidateProber, ProberOptions } from '#src/probe/prober.js';
+import type { Lookup } from '#src/probe/resolver.js';
 import type { Verdict } from '#src/election.js';
 import { FakeTimers } from './fake-timers.js';
-import { candidate, primary, standby } from './observations.js';
+import { candidate, labelOf, primary, standby } from './observations.js';
 import { assert } from './suite.js';
 
 export const PROBE: ProbeConfig = {
@@ -79,18 +80,35 @@ export interface Bench {
   /** Of each verdict: `time of the verdict - since: cause`. */
   readonly doubts: string[];
   readonly suspicions: boolean[];
+  /** Who is watched, each time that it changes. */
+  readonly watched: string[];
   readonly lines: string[];
   readonly last: () => Verdict | undefined;
-  readonly prober: (host: string) => FakeProber;
+  /** The last one of `a`, or of `n/a`. */
+  readonly prober: (label: string) => FakeProber;
   /** Lets time pass in small steps, with all that follows from it. */
   readonly pass: (ms: number) => Promise<void>;
   /** Lets what was answered take effect. */
   readonly settle: () => Promise<void>;
 }
 
+interface BenchOptions {
+  readonly remembered?: RememberedCluster;
+  readonly checkEveryMs?: number;
+  /** Default: no jitter. */
+  readonly random?: () => number;
+  /** Default: none ends. */
+  readonly lookup?: Lookup;
+}
+
 export function bench(
   hosts: readonly string[],
-  { remembered, checkEveryMs = 2000 }: { remembered?: RememberedCluster; checkEveryMs?: number } = {},
+  {
+    remembered,
+    checkEveryMs = 2000,
+    random = () => 0.5,
+    lookup = () => new Promise(() => undefined),
+  }: BenchOptions = {},
 ): Bench {
   const timers = new FakeTimers();
   const store = new ProcessMemoryStore();
@@ -99,6 +117,7 @@ export function bench(
   const verdicts: string[] = [];
   const doubts: string[] = [];
   const suspicions: boolean[] = [];
+  const watched: string[] = [];
   const lines: string[] = [];
   let last: Verdict | undefined;
   const monitor = new Monitor({
@@ -106,18 +125,21 @@ export function bench(
     probe: { ...PROBE, checkEveryMs },
     logger: createLogger({ level: 'info', write: (line) => lines.push(line), journal: true }),
     timers,
+    random,
+    lookup,
     store,
     openProber: (options) => {
       const prober = new FakeProber(options, timers);
-      probers.set(options.candidate.host, prober);
+      probers.set(labelOf(options.candidate), prober);
       return prober;
     },
+    onCandidates: (candidates) => watched.push(candidates.map(labelOf).join(' ')),
     onSuspicion: (suspected) => suspicions.push(suspected),
     onVerdict: (verdict, previous, { since, cause }) => {
       doubts.push(`${String(timers.now() - since)} ms: ${cause}`);
       assert.is(previous, last);
       last = verdict;
-      const route = verdict.kind === 'primary' ? `${verdict.primary.candidate.host}#${String(verdict.epoch)} ` : '';
+      const route = verdict.kind === 'primary' ? `${labelOf(verdict.primary.candidate)}#${String(verdict.epoch)} ` : '';
       verdicts.push(`${route}${verdict.reason}`);
     },
   });
@@ -131,11 +153,12 @@ export function bench(
     verdicts,
     doubts,
     suspicions,
+    watched,
     lines,
     last: () => last,
-    prober: (host) => {
-      const prober = probers.get(host);
-      if (prober === undefined) throw new Error(`no prober for ${host}`);
+    prober: (label) => {
+      const prober = probers.get(label);
+      if (prober === undefined) throw new Error(`no prober for ${label}`);
       return prober;
     },
     pass: async (ms) => {
@@ -149,8 +172,12 @@ export function bench(
 }
 
 /** A bench on which a is the primary on timeline 1, the others are standbys, and all is calm. */
-export async function calmBench(hosts: readonly string[] = ['a', 'b', 'c'], checkEveryMs = 2000): Promise<Bench> {
-  const calm = bench(hosts, { checkEveryMs });
+export async function calmBench(
+  hosts: readonly string[] = ['a', 'b', 'c'],
+  checkEveryMs = 2000,
+  random?: () => number,
+): Promise<Bench> {
+  const calm = bench(hosts, { checkEveryMs, ...(random === undefined ? {} : { random }) });
   calm.monitor.start();
   for (const host of hosts) {
     calm.prober(host).always = host === 'a' ? primary(host, 1) : standby(host, 1);

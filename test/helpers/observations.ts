@@ -1,14 +1,24 @@
 // SPDX-License-Identifier: MIT
-// Observations in few words: `primary('a', 3)`, `failed('b')`.
+// Observations in few words: `primary('a', 3)`, `failed('b')`, `standby('n/a', 1)` of one
+// of the addresses of n.
 
+import { atAddress } from '#src/candidates.js';
 import type { Candidate } from '#src/candidates.js';
 import type { Observation, ProbeFailureReason, ServerState } from '#src/probe/observation.js';
 
 export const CLUSTER = '7000000000000000001';
 export const OTHER_CLUSTER = '7000000000000000002';
 
-export function candidate(host: string): Candidate {
-  return { host, port: 5432, name: `${host}:5432` };
+/** `a`, or `n/a`: the one of n's addresses that is a's. */
+export function candidate(label: string): Candidate {
+  const [host = '', at] = label.split('/');
+  const named = { host, port: 5432, name: `${host}:5432` };
+  return at === undefined ? named : atAddress(named, addressOf(at));
+}
+
+/** The other way round. */
+export function labelOf({ host, address }: Candidate): string {
+  return address === undefined ? host : `${host}/${String.fromCharCode(Number(address.split('.').at(-1)))}`;
 }
 
 interface Variation extends Partial<ServerState> {

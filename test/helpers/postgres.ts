@@ -41,6 +41,8 @@ export interface ServerOptions {
   readonly foreign?: boolean;
   /** Where it runs, if not here. */
   readonly on?: Host;
+  /** Default: a free one. */
+  readonly port?: number;
 }
 
 /** pg_ctl(1): smart waits for clients, fast ends them, immediate crashes. */
@@ -94,9 +96,12 @@ export class PostgresServer {
     });
   }
 
-  /** A server that streams from `primary` and accepts connections. All but its place is as the primary has it. */
+  /**
+   * A server that streams from `primary` and accepts connections. All but its place is as the primary has it: on another
+   * host its port too, so that both can be behind one name.
+   */
   static async createStandby(primary: PostgresServer, on?: Host): Promise<PostgresServer> {
-    const options = on === undefined ? primary.#options : { ...primary.#options, on };
+    const options = on === undefined ? primary.#options : { ...primary.#options, on, port: primary.port };
     return PostgresServer.#make(options, async (server) => {
       if (!serverIsInstalled()) {
         await server.#copy(primary);
@@ -164,7 +169,7 @@ export class PostgresServer {
   /** Starts it, on the port it had before, and waits until it accepts connections. */
   async start(): Promise<void> {
     for (let tries = 1; ; tries += 1) {
-      if (this.#port === 0) this.#port = await freePort();
+      if (this.#port === 0) this.#port = this.#options.port ?? (await freePort());
       const postmaster = this.#spawn();
       try {
         await this.#accepting(postmaster);

@@ -2,10 +2,12 @@
 // Probes of servers that a test has made, as the monitor would make them. Owns what
 // it opened until closeOpened().
 
+import { atAddress, formatHostPort } from '#src/candidates.js';
 import type { ProbeConfig } from '#src/config.js';
-import type { Lookup } from '#src/probe/dial.js';
 import type { Observation, ServerState } from '#src/probe/observation.js';
 import { Prober } from '#src/probe/prober.js';
+import { Resolver } from '#src/probe/resolver.js';
+import type { Lookup } from '#src/probe/resolver.js';
 import { systemTimers } from '#src/timers.js';
 import type { Timers } from '#src/timers.js';
 import type { PostgresServer } from './postgres.js';
@@ -27,6 +29,8 @@ export const PROBE: ProbeConfig = {
 export interface Target {
   readonly host?: string;
   readonly port: number;
+  /** The one of the host's addresses that is meant. */
+  readonly address?: string;
 }
 
 export interface Watched {
@@ -48,18 +52,19 @@ export async function closeOpened(): Promise<void> {
 }
 
 export function watch(
-  { host = '127.0.0.1', port }: Target,
+  { host = '127.0.0.1', port, address }: Target,
   settings: Partial<ProbeConfig> = {},
   lookup?: Lookup,
   timers: Timers = systemTimers,
 ): Watched {
   const breaks: string[] = [];
+  const named = { host, port, name: formatHostPort(host, port) };
   const prober = new Prober({
-    candidate: { host, port, name: `${host}:${String(port)}` },
+    candidate: address === undefined ? named : atAddress(named, address),
     settings: () => ({ ...PROBE, ...settings }),
     timers,
     onBroken: ({ reason }) => breaks.push(reason),
-    ...(lookup === undefined ? {} : { lookup }),
+    resolver: new Resolver({ host, timers, ...(lookup === undefined ? {} : { lookup }) }),
   });
   return { prober: keep(prober), breaks };
 }
@@ -80,6 +85,20 @@ export function stateOf(seen: Observation): ServerState {
   if (seen.kind === 'failed') throw new Error(`the probe failed: ${seen.reason}: ${seen.detail}`);
   return seen.state;
 }
+
+/** What `ServerState.startedAt` must be, by another way: microseconds since 1970. */
+export async function startOf(server: PostgresServer): Promise<string> {
+  const words = await server.query(
+    `SELECT to_char(pg_postmaster_start_time() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z" US')`,
+  );
+  const [seconds = '', microseconds = ''] = words.split(' ');
+  return (BigInt(Date.parse(seconds)) * 1000n + BigInt(microseconds)).toString();
+}
+
+/** Settings of a role that change how a server writes times and numbers. */
+export const FOREIGN_WAYS = `
+  ALTER ROLE plain SET DateStyle = 'German, DMY'; ALTER ROLE plain SET TimeZone = 'Asia/Kathmandu';
+  ALTER ROLE plain SET IntervalStyle = 'sql_standard'; ALTER ROLE plain SET extra_float_digits = -15`;
 
 export function failureOf(seen: Observation): string {
   assert.is(seen.kind, 'failed');

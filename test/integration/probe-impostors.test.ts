@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import { createServer } from 'node:net';
 import type { AddressInfo, Socket } from 'node:net';
 
-import type { Lookup } from '#src/probe/dial.js';
+import type { Lookup } from '#src/probe/resolver.js';
 import { garbageServer, silentServer, slammingServer } from '../helpers/fake-servers.js';
 import { deafAddress } from '../helpers/deaf-address.js';
 import { freePort } from '../helpers/ports.js';

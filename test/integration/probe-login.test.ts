@@ -5,7 +5,7 @@ import { copyFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 
 import type { ProbeConfig } from '#src/config.js';
-import type { Lookup } from '#src/probe/dial.js';
+import type { Lookup } from '#src/probe/resolver.js';
 import { temporaryFolder } from '../helpers/paths.js';
 import { PostgresServer } from '../helpers/postgres.js';
 import { assert, suite } from '../helpers/suite.js';
@@ -87,6 +87,8 @@ for (const user of ['md5_role', 'scram_role', 'clear_role']) {
     stateOf(await probeOnce(server, { user, passfile }));
     await writeFile(passfile, `elsewhere:*:*:*:${escaped}\n`);
     assert.is(failureOf(await probeOnce(server, { user, passfile })), 'auth');
+    const oneOf = { host: 'elsewhere', port: server.port, address: '127.0.0.1' };
+    stateOf(await probeOnce(oneOf, { user, passfile }, () => new Promise(() => undefined)));
   });
 }
 
@@ -148,6 +150,11 @@ logins('the certificate: chain and name', async (context) => {
   assert.is(await isEncrypted(server, { tls: { mode: 'require', rootCert: right } }, other), 't');
   const lookup: Lookup = () => Promise.resolve(['127.0.0.1']);
   assert.is(failureOf(await probeOnce(other, { tls: full }, lookup)), 'tls');
+  // One of several addresses goes by the name still, and waits for no look-up.
+  const oneOf = { ...other, address: '127.0.0.1' };
+  const never: Lookup = () => new Promise(() => undefined);
+  assert.is(failureOf(await probeOnce(oneOf, { tls: full }, never)), 'tls');
+  stateOf(await probeOnce({ ...oneOf, host: 'localhost' }, { tls: full }, never));
   for (const mode of ['require', 'verify-ca', 'verify-full'] as const) {
     assert.is(failureOf(await probeOnce(named, { tls: { mode, rootCert: wrong } }, lookup)), 'tls', mode);
     assert.is(

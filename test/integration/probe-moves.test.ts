@@ -2,9 +2,9 @@
 // A candidate's name that moves while its connection lives. Both addresses are the
 // same server's, so that it can tell who is connected to it.
 
-import type { Lookup } from '#src/probe/dial.js';
-import { LOOK_UP_EVERY_MS } from '#src/probe/name-watch.js';
 import type { Observation } from '#src/probe/observation.js';
+import { LOOK_UP_EVERY_MS } from '#src/probe/resolver.js';
+import type { Lookup } from '#src/probe/resolver.js';
 import { systemTimers } from '#src/timers.js';
 import type { Timers } from '#src/timers.js';
 import { PostgresServer } from '../helpers/postgres.js';

@@ -11,7 +11,17 @@ import type { Cluster, PostgresServer } from '../helpers/postgres.js';
 import { plainEnvironment, postgresProgram } from '../helpers/postgres-install.js';
 import { assert, suite } from '../helpers/suite.js';
 import { eventually } from '../helpers/wait.js';
-import { backends, closeOpened, failureOf, keep, probeOnce, stateOf, watch } from '../helpers/probes.js';
+import {
+  backends,
+  closeOpened,
+  failureOf,
+  FOREIGN_WAYS,
+  keep,
+  probeOnce,
+  startOf,
+  stateOf,
+  watch,
+} from '../helpers/probes.js';
 
 const states = suite<{ cluster?: Cluster }>('probes of a primary and a standby', {});
 
@@ -36,7 +46,8 @@ for (const user of ['postgres', 'plain']) {
     const seen = await probeOnce(server, { user });
     const systemId = await server.query('SELECT system_identifier FROM pg_control_system()');
     const { lsn, ...state } = stateOf(seen);
-    assert.equal(state, { inRecovery: false, readOnly: false, timeline: 1, streaming: false, systemId });
+    const startedAt = await startOf(server);
+    assert.equal(state, { inRecovery: false, readOnly: false, timeline: 1, streaming: false, systemId, startedAt });
     assert.ok(lsn !== null && lsn > 0x1000000n);
     assert.equal(seen.kind === 'answered' && seen.address, { address: '127.0.0.1', port: server.port });
     assert.ok(seen.tookMs > 0 && seen.at <= systemTimers.now());
@@ -47,7 +58,8 @@ states('a standby, seen by the superuser: it streams', async (context) => {
   const [server, standby] = pair(context);
   const systemId = await server.query('SELECT system_identifier FROM pg_control_system()');
   const { lsn, ...state } = stateOf(await probeOnce(standby));
-  assert.equal(state, { inRecovery: true, readOnly: true, timeline: 1, streaming: true, systemId });
+  const startedAt = await startOf(standby);
+  assert.equal(state, { inRecovery: true, readOnly: true, timeline: 1, streaming: true, systemId, startedAt });
   assert.ok(lsn !== null && lsn > 0x1000000n);
 });
 
@@ -65,15 +77,25 @@ states('default_transaction_read_only is seen', async (context) => {
   assert.equal([inRecovery, readOnly], [false, true]);
 });
 
+states('how a role has times and numbers written does not matter', async (context) => {
+  const [server] = pair(context);
+  await server.query(FOREIGN_WAYS);
+  const { startedAt } = stateOf(await probeOnce(server, { user: 'plain' }));
+  await server.query('ALTER ROLE plain RESET ALL');
+  assert.is(startedAt, await startOf(server));
+});
+
 states('a search_path cannot put other functions in place', async (context) => {
   const [server] = pair(context);
   await server.query(`CREATE SCHEMA trap;
     CREATE FUNCTION trap.pg_is_in_recovery() RETURNS bool LANGUAGE sql AS 'SELECT true';
     CREATE FUNCTION trap.current_setting(text) RETURNS text LANGUAGE sql AS $$SELECT 'on'::text$$;
+    CREATE FUNCTION trap.times(float8, float8) RETURNS float8 LANGUAGE sql AS 'SELECT 1::float8';
+    CREATE OPERATOR trap.* (LEFTARG = float8, RIGHTARG = float8, PROCEDURE = trap.times);
     GRANT USAGE ON SCHEMA trap TO plain; ALTER ROLE plain SET search_path = trap, pg_catalog`);
-  const { inRecovery, readOnly } = stateOf(await probeOnce(server, { user: 'plain' }));
+  const { inRecovery, readOnly, startedAt } = stateOf(await probeOnce(server, { user: 'plain' }));
   await server.query('ALTER ROLE plain RESET search_path; DROP SCHEMA trap CASCADE');
-  assert.equal([inRecovery, readOnly], [false, false]);
+  assert.equal([inRecovery, readOnly, startedAt], [false, false, await startOf(server)]);
 });
 
 states('one connection for many probes, named, and closed without a complaint in the log', async (context) => {

@@ -9,7 +9,7 @@ import { Gateway } from '../helpers/gateway.js';
 import { createCluster } from '../helpers/postgres.js';
 import type { Cluster, PostgresServer } from '../helpers/postgres.js';
 import { postgresProgram, runAsOwner, serverIsInstalled, serverMajor } from '../helpers/postgres-install.js';
-import { closeOpened, probeOnce, stateOf, watch } from '../helpers/probes.js';
+import { closeOpened, FOREIGN_WAYS, probeOnce, startOf, stateOf, watch } from '../helpers/probes.js';
 import { query } from '../helpers/psql.js';
 import { assert, suite } from '../helpers/suite.js';
 import { eventually } from '../helpers/wait.js';
@@ -71,7 +71,8 @@ test('a primary', async (context) => {
   const [primary] = pair(context);
   const { lsn, ...state } = stateOf(await probeOnce(primary, { user: 'plain' }));
   const systemId = await systemIdOnDisk(primary);
-  assert.equal(state, { inRecovery: false, readOnly: false, timeline: 1, streaming: false, systemId });
+  const startedAt = await startOf(primary);
+  assert.equal(state, { inRecovery: false, readOnly: false, timeline: 1, streaming: false, systemId, startedAt });
   assert.ok(lsn !== null && lsn > 0x1000000n);
 });
 
@@ -79,7 +80,8 @@ test('a standby', async (context) => {
   const [primary, standby] = pair(context);
   const { lsn, ...state } = stateOf(await probeOnce(standby, { user: 'plain' }));
   const systemId = await systemIdOnDisk(primary);
-  assert.equal(state, { inRecovery: true, readOnly: true, timeline: 1, streaming: false, systemId });
+  const startedAt = await startOf(standby);
+  assert.equal(state, { inRecovery: true, readOnly: true, timeline: 1, streaming: false, systemId, startedAt });
   assert.ok(lsn !== null && lsn > 0x1000000n);
 });
 
@@ -87,6 +89,14 @@ test('a standby, seen by a role that may see that it streams', async (context) =
   const [, standby] = pair(context);
   const { inRecovery, timeline, streaming } = stateOf(await probeOnce(standby));
   assert.equal([inRecovery, timeline, streaming], [true, 1, true]);
+});
+
+test('the start of the server, however a role has times and numbers written', async (context) => {
+  const [primary] = pair(context);
+  await primary.query(FOREIGN_WAYS);
+  const { startedAt } = stateOf(await probeOnce(primary, { user: 'plain' }));
+  await primary.query('ALTER ROLE plain RESET ALL');
+  assert.is(startedAt, await startOf(primary));
 });
 
 test('default_transaction_read_only', async (context) => {

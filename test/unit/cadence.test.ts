@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 
-import { searchPauseMs } from '#src/cadence.js';
+import { restMs, searchPauseMs } from '#src/cadence.js';
 import type { Observation } from '#src/probe/observation.js';
 import { failed, standby } from '../helpers/observations.js';
 import { assert, suite } from '../helpers/suite.js';
@@ -33,6 +33,34 @@ test('the pause of a search', () => {
   for (const [searchedMs, checkEveryMs, seen, expected] of ROWS) {
     const what = `${String(searchedMs)} ms, every ${String(checkEveryMs)}, ${seen?.kind === 'failed' ? seen.reason : ''}`;
     assert.is(searchPauseMs(searchedMs, checkEveryMs, seen), expected, what);
+  }
+});
+
+/** CHECK_EVERY, rests so far, chance -> milliseconds. */
+const RESTS: readonly (readonly [number, number, number, number])[] = [
+  [2000, 0, 0.5, 2000],
+  [2000, 1, 0.5, 4000],
+  [2000, 2, 0.5, 8000],
+  // Ten seconds, or the calm cadence where that is longer.
+  [2000, 3, 0.5, 10_000],
+  [2000, 2000, 0.5, 10_000],
+  [60_000, 0, 0.5, 60_000],
+  [60_000, 9, 0.5, 60_000],
+  // Eight times the calm cadence.
+  [50, 3, 0.5, 400],
+  [50, 4, 0.5, 400],
+  // A fifth less, a fifth more.
+  [2000, 0, 0, 1600],
+  [2000, 0, 0.25, 1800],
+  [2000, 1, 0.75, 4400],
+  [2000, 3, 0, 8000],
+  [2000, 3, 1, 12_000],
+];
+
+test('the rest of one that is down', () => {
+  for (const [checkEveryMs, rests, random, expected] of RESTS) {
+    const what = `${String(rests)} rests, every ${String(checkEveryMs)}, by chance ${String(random)}`;
+    assert.is(Math.round(restMs(checkEveryMs, rests, random) * 1000) / 1000, expected, what);
   }
 });
 

@@ -1,31 +1,11 @@
 // SPDX-License-Identifier: MIT
-// The election's rules, as histories: each row is what the probes see one after the
-// other, and what must be decided at the end of it.
+// The election's rules, as histories. Those about names with several addresses are in
+// election-names.test.ts.
 
-import { elect } from '#src/election.js';
-import type { Decision } from '#src/election.js';
-import { memoryOf } from '#src/memory.js';
-import type { Memory, RememberedCluster } from '#src/memory.js';
-import type { Observation } from '#src/probe/observation.js';
-import { addressOf, candidate, CLUSTER, failed, OTHER_CLUSTER, primary, standby } from '../helpers/observations.js';
+import { emptyWorld, take, testRows } from '../helpers/election-table.js';
+import type { Row } from '../helpers/election-table.js';
+import { addressOf, CLUSTER, failed, OTHER_CLUSTER, primary, standby } from '../helpers/observations.js';
 import { assert, suite } from '../helpers/suite.js';
-
-/** What is seen at one moment; a candidate that a step does not name keeps its last observation. */
-type Step = readonly Observation[] | { readonly candidates: readonly string[]; readonly seen: readonly Observation[] };
-
-interface Row {
-  readonly what: string;
-  readonly remembered?: RememberedCluster;
-  readonly steps: readonly Step[];
-  /** `a/3#1` = primary a on timeline 3 of epoch 1; else the reason for none. */
-  readonly expect: string;
-  readonly reason?: string;
-  /** `2 demoted` */
-  readonly cut?: string;
-  /** `b:stale-timeline` */
-  readonly fenced?: readonly string[];
-  readonly timeline?: number;
-}
 
 const ROWS: readonly Row[] = [
   // The first decision.
@@ -367,6 +347,15 @@ const ROWS: readonly Row[] = [
     reason: 'moved',
   },
 
+  {
+    what: 'but not by what it said there before it fell silent here',
+    steps: [
+      [primary('a', 1, { at: 1 }), primary('b', 1, { at: 1, address: addressOf('a') })],
+      [failed('a', 'query_timeout', 2)],
+    ],
+    expect: 'primary-in-doubt',
+  },
+
   // Reconfiguration.
   {
     what: 'a removed primary loses the route, its sessions stay',
@@ -397,68 +386,12 @@ const ROWS: readonly Row[] = [
   },
 ];
 
-interface World {
-  readonly observations: Map<string, Observation>;
-  candidates: readonly string[];
-  memory: Memory;
-}
-
-function take(world: World, step: Step): Decision {
-  const { candidates, seen } = 'seen' in step ? step : { candidates: namesOf(world, step), seen: step };
-  world.candidates = candidates;
-  for (const observation of seen) world.observations.set(observation.candidate.name, observation);
-  for (const name of world.observations.keys()) {
-    if (!candidates.some((host) => candidate(host).name === name)) world.observations.delete(name);
-  }
-  const { observations, memory } = world;
-  const decision = elect({ candidates: candidates.map(candidate), observations, memory });
-  world.memory = decision.memory;
-  return decision;
-}
-
-function namesOf(world: World, seen: readonly Observation[]): readonly string[] {
-  return [...new Set([...world.candidates, ...seen.map((observation) => observation.candidate.host)])];
-}
-
-function wordOf({ verdict }: Decision): string {
-  if (verdict.kind === 'none') return verdict.reason;
-  return `${verdict.primary.candidate.host}/${String(verdict.primary.timeline)}#${String(verdict.epoch)}`;
-}
-
 const table = suite('election');
 
-for (const { what, remembered, steps, expect, reason, cut, fenced, timeline } of ROWS) {
-  table(what, () => {
-    const world: World = { observations: new Map(), candidates: [], memory: memoryOf(remembered ?? null) };
-    let decision: Decision | undefined;
-    for (const step of steps) decision = take(world, step);
-    if (decision === undefined) throw new Error('a row without steps');
-    const { verdict, memory } = decision;
-    assert.is(wordOf(decision), expect, verdict.detail);
-    if (reason !== undefined) assert.is(verdict.reason, reason);
-    assert.is(verdict.cut === null ? '' : `${String(verdict.cut.belowEpoch)} ${verdict.cut.reason}`, cut ?? '');
-    assert.equal(
-      verdict.fenced.map((one) => `${one.candidate.host}:${one.reason}`),
-      fenced ?? [],
-    );
-    if (timeline !== undefined) assert.is(memory.cluster?.timeline, timeline);
-    assert.is(memory.cut, verdict.cut);
-  });
-}
-
-table('the same observations again decide the same', () => {
-  for (const { steps, remembered } of ROWS) {
-    const world: World = { observations: new Map(), candidates: [], memory: memoryOf(remembered ?? null) };
-    for (const step of steps) take(world, step);
-    const settled = take(world, []);
-    const again = take(world, []);
-    assert.is(wordOf(again), wordOf(settled));
-    assert.equal(again.memory, settled.memory);
-  }
-});
+testRows(table, ROWS);
 
 table('the address is that of the connection that answered', () => {
-  const world: World = { observations: new Map(), candidates: [], memory: memoryOf(null) };
+  const world = emptyWorld();
   const { verdict } = take(world, [primary('a', 1, { address: '2001:db8::7' })]);
   assert.equal(verdict.kind === 'primary' && verdict.primary.address, { address: '2001:db8::7', port: 5432 });
 });

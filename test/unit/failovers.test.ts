@@ -3,7 +3,7 @@
 
 import type { Cut } from '#src/memory.js';
 import type { DataPlaneStats } from '#src/dataplane-stats.js';
-import type { ProvenPrimary, Verdict } from '#src/election.js';
+import type { PrimaryReason, ProvenPrimary, Verdict } from '#src/election.js';
 import { Failovers } from '#src/failovers.js';
 import { addressOf, candidate, CLUSTER } from '../helpers/observations.js';
 import { FakeTimers } from '../helpers/fake-timers.js';
@@ -17,12 +17,18 @@ function proven(host: string, timeline: number): ProvenPrimary {
 
 const NONE: Verdict = { kind: 'none', reason: 'primary-in-doubt', detail: 'x', fenced: [], cut: null };
 
-function primary(host: string, timeline: number, epoch: number, cut: Cut | null = null): Verdict {
+function primary(
+  host: string,
+  timeline: number,
+  epoch: number,
+  cut: Cut | null = null,
+  reason: PrimaryReason = 'higher-timeline',
+): Verdict {
   return {
     kind: 'primary',
     primary: proven(host, timeline),
     epoch,
-    reason: 'higher-timeline',
+    reason,
     detail: 'x',
     fenced: [],
     cut,
@@ -44,7 +50,6 @@ function setUp(lastPrimary?: ProvenPrimary) {
       const { demoted, superseded, lost, shutdown, heldEver } = counts;
       return { servers, heldEver, cut: { demoted, superseded, lost, shutdown } } as unknown as DataPlaneStats;
     },
-    slotOf: (name) => ({ 'a:5432': 0, 'b:5432': 1 })[name],
     timers,
   });
   const decided = (verdict: Verdict, since = timers.now()) => failovers.decided(verdict, { since, cause: 'why' });
@@ -69,6 +74,18 @@ test('another server or a higher timeline is a failover; an outage in between is
     verdicts.map(([verdict]) => decided(verdict).failover !== undefined),
     verdicts.map(([, failover]) => failover),
   );
+});
+
+test('behind one name: the same server at another address is none, another server is one', () => {
+  const { decided } = setUp();
+  const isFailover = (label: string, epoch: number, reason: PrimaryReason): boolean =>
+    decided(primary(label, 1, epoch, null, reason)).failover !== undefined;
+  assert.not(isFailover('n', 1, 'first-primary'));
+  assert.not(isFailover('n/a', 2, 'moved'), 'the name has got a second address');
+  assert.not(isFailover('n/b', 3, 'moved'));
+  assert.ok(isFailover('n/c', 4, 'predecessor-gone'));
+  decided(NONE);
+  assert.not(isFailover('n/c', 5, 'predecessor-gone'), 'it was demoted, and is back');
 });
 
 test('the last primary is told also if there was none in between', () => {
@@ -108,12 +125,12 @@ test('what is cut: since the doubt, and by the decision itself', () => {
   counts.sessions = [10, 0];
   assert.is(decided(primary('b', 2, 2, superseded(2))).failover?.cut, 10);
   counts.superseded = 10n;
-  counts.sessions = [0, 4];
-  // Demoted first, which cuts; the successor comes later, and three of the four are gone by then.
+  counts.sessions = [3, 4];
+  // Three are on it since it went by another name. Demoted first, which cuts; the successor comes later, when one is left.
   decided({ ...NONE, cut: { belowEpoch: 3, reason: 'demoted' } });
-  counts.demoted += 3n;
-  counts.sessions = [0, 1];
-  assert.is(decided(primary('a', 3, 3, superseded(3))).failover?.cut, 4);
+  counts.demoted += 6n;
+  counts.sessions = [1, 0];
+  assert.is(decided(primary('a', 3, 3, superseded(3))).failover?.cut, 7);
 });
 
 test('who had to wait since the doubt', () => {

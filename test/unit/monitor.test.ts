@@ -69,15 +69,6 @@ test('calm: one timer, everybody at the interval', async () => {
   assert.equal(verdicts, ['a#1 first-primary']);
 });
 
-test('a standby that is down is probed at the calm cadence, and logged once', async () => {
-  const { prober, pass, lines, timers } = await calmBench();
-  prober('c').always = failed('c');
-  await pass(20_000);
-  assert.is(prober('c').begun.length, 11);
-  assert.is(timers.pending, 1);
-  assert.is(lines.filter((line) => line.includes('does not answer')).length, 1);
-});
-
 test('a slow candidate delays nobody', async () => {
   const { prober, pass } = await calmBench();
   prober('c').always = undefined;

@@ -4,7 +4,7 @@ import { ProbeFault } from '#src/probe/failure.js';
 import { parseServerState } from '#src/probe/server-state.js';
 import { assert, suite } from '../helpers/suite.js';
 
-const GOOD = ['false', 'off', '0000000A', 'false', '7394839212345678901', '1F/A0'];
+const GOOD = ['false', 'off', '0000000A', 'false', '7394839212345678901', '1F/A0', '1764021112123456'];
 
 function changed(column: number, value: unknown): readonly unknown[] {
   return GOOD.map((old, index) => (index === column ? value : old));
@@ -20,11 +20,12 @@ test('a primary', () => {
     streaming: false,
     systemId: '7394839212345678901',
     lsn: 0x1f000000a0n,
+    startedAt: '1764021112123456',
   });
 });
 
 test('a standby that has not replayed anything', () => {
-  const { inRecovery, readOnly, lsn } = parseServerState([['true', 'on', '00000001', 'true', '1', null]]);
+  const { inRecovery, readOnly, lsn } = parseServerState([['true', 'on', '00000001', 'true', '1', null, '1']]);
   assert.equal([inRecovery, readOnly, lsn], [true, true, null]);
 });
 
@@ -40,7 +41,7 @@ test('a system identifier above 2^63 is shown as negative by the server', () => 
 const SENSELESS: readonly (readonly [string, readonly (readonly unknown[])[]])[] = [
   ['no row', []],
   ['two rows', [GOOD, GOOD]],
-  ['five columns', [GOOD.slice(0, 5)]],
+  ['six columns', [GOOD.slice(0, 6)]],
   ['a flag of another form', [changed(0, 't')]],
   ['no flag', [changed(1, null)]],
   ['timeline 0', [changed(2, '00000000')]],
@@ -51,6 +52,8 @@ const SENSELESS: readonly (readonly [string, readonly (readonly unknown[])[]])[]
   ['a system identifier that is no number', [changed(4, '12x')]],
   ['an LSN without a slash', [changed(5, '1234')]],
   ['an LSN that is not a text', [changed(5, 17)]],
+  ['a start with a fraction', [changed(6, '1764021112.123456')]],
+  ['no start', [changed(6, null)]],
 ];
 
 for (const [what, rows] of SENSELESS) {

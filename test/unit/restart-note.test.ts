@@ -33,8 +33,20 @@ test('comes back as it went', () => {
   assert.equal(decodeNote(encodeNote(empty)), empty);
 });
 
+test('one address of a name, and when the server was started, come back too', () => {
+  const primary = {
+    candidate: { host: 'db', port: 5432, address: '192.0.2.1', name: 'db:5432/192.0.2.1' },
+    address: { address: '192.0.2.1', port: 5432 },
+    timeline: 3,
+    systemId: '7000000000000000001',
+    startedAt: '1764021112123456',
+  };
+  const note = { ...NOTE, memory: { ...MEMORY, primary } };
+  assert.equal(decodeNote(encodeNote(note)), note);
+});
+
 test('the one with the longest names fits into the ledger', () => {
-  const name = (index: number): string => `${'x'.repeat(250)}${index.toString()}:65535`;
+  const name = (index: number): string => `${'x'.repeat(250)}${index.toString()}:65535/${'f'.repeat(39)}`;
   const slots = Array.from({ length: 128 }, (_, index): [string, number] => [name(index), index]);
   // native/ledger.h, kMaxNote
   assert.ok(Buffer.byteLength(encodeNote({ memory: MEMORY, slots })) <= 64 * 1024);
@@ -65,6 +77,8 @@ const BAD: readonly (readonly [string, string])[] = [
   ['a primary at a name', changed(['memory', 'primary', 'address', 'address'], 'db1')],
   ['a primary on port 0', changed(['memory', 'primary', 'address', 'port'], 0)],
   ['a candidate without a name', changed(['memory', 'primary', 'candidate', 'name'], '')],
+  ['a primary that was started at no time', changed(['memory', 'primary', 'startedAt'], 'noon')],
+  ['a candidate at a name', changed(['memory', 'primary', 'candidate', 'address'], 'db1')],
   ['a cut for an unknown reason', changed(['memory', 'cut', 'reason'], 'whim')],
   ['a slot beyond the last', changed(['slots', 0], ['db1:5432', 128])],
   ['two servers in one slot', changed(['slots', 1], ['db2:5432', 0])],

@@ -50,6 +50,12 @@ test('a new primary is a notice that tells old, new, why and what everybody is',
   ]);
 });
 
+test('the one of several addresses is not said twice', () => {
+  const candidate: Candidate = { ...b, address: '10.0.0.2', name: 'db2:5432/10.0.0.2' };
+  const onOne: Verdict = { ...onB, primary: { ...onB.primary, candidate }, reason: 'moved' };
+  assert.match(lines(onOne, onB).join('\n'), ' old=db2:5432(10.0.0.2) new=db2:5432/10.0.0.2 reason=moved ');
+});
+
 test('losing it is a warning', () => {
   assert.match(lines(none, onA).join('\n'), /^<4>STATE CHANGE old=10\.0\.0\.1:5432 new=none reason=primary-in-doubt /);
 });

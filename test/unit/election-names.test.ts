@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: MIT
+// The election where a name has several addresses: of one server, or of several. `n/a` is
+// the one of n's addresses that is a's.
+
+import { testRows } from '../helpers/election-table.js';
+import type { Row } from '../helpers/election-table.js';
+import { addressOf, CLUSTER, failed, OTHER_CLUSTER, primary, standby } from '../helpers/observations.js';
+import { suite } from '../helpers/suite.js';
+
+/** Servers, by when they were started. */
+const ONE = { startedAt: '1764021110000001' };
+const TWO = { startedAt: '1764021110000002' };
+const THREE = { startedAt: '1764021110000003' };
+
+const ROWS: readonly Row[] = [
+  // One server at two addresses.
+  {
+    what: 'one server at two addresses is no split brain',
+    steps: [[primary('n/a', 1, ONE), primary('n/b', 1, ONE)]],
+    expect: 'n/a/1#1',
+  },
+  {
+    what: 'whether they are of one name or of two',
+    steps: [[primary('a', 1, ONE), primary('n/b', 1, ONE), standby('c', 1)]],
+    expect: 'a/1#1',
+  },
+  {
+    what: 'a start at the same moment makes no server of another cluster the same',
+    steps: [[primary('n/a', 1, ONE), primary('n/b', 1, { ...ONE, systemId: OTHER_CLUSTER })]],
+    remembered: { systemId: CLUSTER, timeline: 1 },
+    expect: 'n/a/1#1',
+    fenced: ['n/b:foreign-cluster'],
+  },
+  {
+    what: 'it goes on at its other address, without a cut',
+    steps: [
+      [primary('n/a', 1, { ...ONE, at: 1 }), primary('n/b', 1, { ...ONE, at: 1 })],
+      [failed('n/a', 'unreachable', 2)],
+      [primary('n/b', 1, { ...ONE, at: 3 })],
+    ],
+    expect: 'n/b/1#2',
+    reason: 'moved',
+  },
+  {
+    what: 'when it has answered there since it fell silent here',
+    steps: [
+      [primary('n/a', 1, { ...ONE, at: 1 }), primary('n/b', 1, { ...ONE, at: 1 })],
+      [failed('n/a', 'unreachable', 2)],
+    ],
+    expect: 'primary-in-doubt',
+  },
+  {
+    what: 'and does not swing back',
+    steps: [
+      [primary('n/a', 1, { ...ONE, at: 1 }), primary('n/b', 1, { ...ONE, at: 1 })],
+      [failed('n/a', 'unreachable', 2)],
+      [primary('n/b', 1, { ...ONE, at: 3 })],
+      [primary('n/a', 1, { ...ONE, at: 4 })],
+    ],
+    expect: 'n/b/1#2',
+    reason: 'still-primary',
+  },
+  {
+    what: 'what it said last counts at both addresses: promoted',
+    steps: [
+      [standby('n/a', 1, ONE), standby('n/b', 1, ONE), primary('c', 1)],
+      [failed('c'), primary('n/b', 2, { ...ONE, at: 5 })],
+    ],
+    expect: 'n/b/2#2',
+    cut: '2 superseded',
+  },
+  {
+    what: 'demoted at one address: what it said at the other was before its restart',
+    steps: [
+      [primary('n/a', 1, { ...ONE, at: 1 }), primary('n/b', 1, { ...ONE, at: 1 })],
+      [standby('n/a', 1, { ...TWO, at: 5 })],
+    ],
+    expect: 'primary-demoted',
+    cut: '2 demoted',
+  },
+  {
+    what: 'until it is promoted again',
+    steps: [
+      [primary('n/a', 1, { ...ONE, at: 1 }), primary('n/b', 1, { ...ONE, at: 1 })],
+      [standby('n/a', 1, { ...TWO, at: 5 })],
+      [primary('n/b', 2, { ...TWO, at: 6 })],
+    ],
+    expect: 'n/b/2#2',
+    cut: '2 demoted',
+  },
+  {
+    what: 'recovery at another address than that of the sessions is no proof',
+    steps: [
+      [primary('n/a', 1, { ...ONE, at: 1 }), primary('n/b', 1, { ...ONE, at: 1 })],
+      [failed('n/a', 'refused', 5), standby('n/b', 1, { ...TWO, at: 6 })],
+    ],
+    expect: 'primary-in-doubt',
+  },
+
+  // Several servers behind one name.
+  {
+    what: 'the primary behind a name, wherever it is among the addresses',
+    steps: [[standby('n/a', 3, ONE), primary('n/b', 3, TWO), failed('n/c')]],
+    expect: 'n/b/3#1',
+  },
+  {
+    what: 'a failover behind one name',
+    steps: [[primary('n/a', 1, ONE), standby('n/b', 1, TWO)], [failed('n/a')], [primary('n/b', 2, TWO)]],
+    expect: 'n/b/2#2',
+    reason: 'higher-timeline',
+    cut: '2 superseded',
+  },
+  {
+    what: 'the old primary comes back behind it',
+    steps: [
+      [primary('n/a', 1, ONE), standby('n/b', 1, TWO)],
+      [failed('n/a'), primary('n/b', 2, TWO)],
+      [failed('n/b'), primary('n/a', 1, ONE)],
+    ],
+    expect: 'primary-in-doubt',
+    cut: '2 superseded',
+    fenced: ['n/a:stale-timeline'],
+  },
+  {
+    what: 'split brain behind one name',
+    steps: [[primary('n/a', 2, ONE), primary('n/b', 2, TWO)]],
+    expect: 'split-brain',
+    fenced: ['n/a:rival', 'n/b:rival'],
+  },
+  {
+    what: 'who is not known to be one server is two',
+    steps: [[primary('n/a', 2), primary('n/b', 2)]],
+    expect: 'split-brain',
+    fenced: ['n/a:rival', 'n/b:rival'],
+  },
+  {
+    what: 'a rival behind the name of the primary does not replace it',
+    steps: [[primary('n/a', 2, ONE), standby('n/b', 2, TWO)], [primary('n/b', 2, TWO)]],
+    expect: 'n/a/2#1',
+    fenced: ['n/b:rival'],
+  },
+  {
+    what: 'not even while the primary is in doubt',
+    steps: [[primary('n/a', 2, ONE), standby('n/b', 2, TWO)], [primary('n/b', 2, TWO)], [failed('n/a')]],
+    expect: 'primary-in-doubt',
+    fenced: ['n/b:rival'],
+  },
+
+  // From one address to several and back.
+  {
+    what: 'a name that gets a second address: a new route, no cut',
+    steps: [
+      [primary('n', 1, { ...ONE, address: addressOf('a') })],
+      { candidates: ['n/a', 'n/b'], seen: [primary('n/a', 1, ONE), standby('n/b', 1, TWO)] },
+    ],
+    expect: 'n/a/1#2',
+    reason: 'moved',
+  },
+  {
+    what: 'before the primary is heard again nothing is proven against it',
+    steps: [
+      [primary('n', 1, { ...ONE, address: addressOf('a') })],
+      { candidates: ['n/a', 'n/b'], seen: [standby('n/b', 1, TWO)] },
+    ],
+    expect: 'primary-in-doubt',
+  },
+  {
+    what: 'and back: the same',
+    steps: [
+      [primary('n', 1, { ...ONE, address: addressOf('a') })],
+      { candidates: ['n/a', 'n/b'], seen: [primary('n/a', 1, ONE), standby('n/b', 1, TWO)] },
+      { candidates: ['n'], seen: [primary('n', 1, { ...ONE, address: addressOf('a') })] },
+    ],
+    expect: 'n/1#3',
+    reason: 'moved',
+  },
+  {
+    what: 'one of several moves to a new address, with a restart: a new route, no cut',
+    steps: [
+      [primary('n/a', 1, ONE), standby('n/b', 1, TWO)],
+      { candidates: ['n/b', 'n/c'], seen: [primary('n/c', 1, THREE)] },
+    ],
+    expect: 'n/c/1#2',
+    reason: 'moved',
+  },
+  {
+    what: 'not while the name leads to the old address too',
+    steps: [
+      [primary('n/a', 1, ONE), standby('n/b', 1, TWO)],
+      { candidates: ['n/a', 'n/b', 'n/c'], seen: [failed('n/a'), primary('n/c', 1, THREE)] },
+    ],
+    expect: 'primary-in-doubt',
+    fenced: ['n/c:rival'],
+  },
+  {
+    what: 'nor if it is not clear which one it has become',
+    steps: [
+      [primary('n/a', 1, ONE), standby('n/b', 1, TWO)],
+      { candidates: ['n/b', 'n/c'], seen: [primary('n/b', 1, TWO), primary('n/c', 1, THREE)] },
+    ],
+    expect: 'split-brain',
+    fenced: ['n/b:rival', 'n/c:rival'],
+  },
+  {
+    what: 'a name without the address of its primary is on the list all the same',
+    steps: [[primary('n/a', 1, ONE), standby('n/b', 1, TWO)], { candidates: ['n'], seen: [standby('n', 1, TWO)] }],
+    expect: 'primary-in-doubt',
+  },
+  {
+    what: 'until the name is removed',
+    steps: [[primary('n/a', 1, ONE), standby('n/b', 1, TWO), standby('c', 1)], { candidates: ['c'], seen: [] }],
+    expect: 'primary-removed',
+  },
+];
+
+const table = suite('election, names');
+
+testRows(table, ROWS);
+
+table.run();
