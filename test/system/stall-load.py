@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 # Sessions that ask and wait for the answer, again and again: stall-load.py PORT SESSIONS PAUSE_MS
+# The pauses are half to one and a half of that, by chance, so that a stall does not bring them into step.
 #
 # Prints `running` when each has had an answer. When its standard input ends, it prints what it saw and ends:
 #   {"queries": 1234, "failed": 0, "why": [], "longest_ms": 51.2}
@@ -7,6 +8,7 @@
 
 import json
 import os
+import random
 import selectors
 import socket
 import struct
@@ -75,7 +77,7 @@ class Session:
         self.seen = []
         took = now - self.asked_at
         self.asked_at = None
-        self.ask_at = now + PAUSE_S
+        self.ask_at = now + PAUSE_S * random.uniform(0.5, 1.5)
         return took
 
 
@@ -103,7 +105,9 @@ def main():
                     lose(session, error)
             elif session.asked_at is not None and now - session.asked_at > ANSWER_PATIENCE_S:
                 lose(session, "no answer")
-        for key, _ in selector.select(PAUSE_S):
+        # Not past the next question: while nothing is answered nothing else would wake it.
+        due = min((session.ask_at for session in sessions if session.asked_at is None), default=now + 1)
+        for key, _ in selector.select(max(0.0, min(due - now, 1.0))):
             if key.data is None:
                 stopping = not os.read(sys.stdin.fileno(), 4096)
                 if stopping:
