@@ -150,7 +150,9 @@ test(`${IDLE_SESSIONS} sessions that ask now and then wait a moment at most`, as
     await observeFor(500);
   }
   // It closes the listening socket, and takes the service along: sessions that are there go on all the same.
+  const taken = await mainPid(machine);
   await machine.systemctl('restart', SOCKET);
+  await restarted(machine, taken);
   for (let i = 0; i < 5; i += 1) {
     const before = await mainPid(machine);
     await machine.succeed(['kill', '-KILL', String(before)]);
