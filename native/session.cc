@@ -53,6 +53,7 @@ void Session::begin(UniqueFd client_socket, bool tcp, const Kept& place) {
   up_ = Relay(tcp, pipe_owner(kept.id, Direction::kUp));
   down_ = Relay(true, pipe_owner(kept.id, Direction::kDown));
   epoch = 0;
+  declined = 0;
   tcp_client_ = tcp;
   client_gone_ = false;
   client_reset_ = false;

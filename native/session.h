@@ -113,6 +113,8 @@ class Session {
   std::uint32_t attempt = 0;
   std::uint64_t farewell_mark = 0;  // delivered() when the deadline of a farewell was set
   std::uint32_t epoch = 0;
+  // The client has asked for encryption so often, and was told that there is none.
+  std::uint32_t declined = 0;
   // HoldQueue's.
   std::uint32_t before_in_hold = 0;
   std::uint32_t behind_in_hold = 0;

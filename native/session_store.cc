@@ -62,6 +62,7 @@ bool SessionStore::park_session(const Kept& kept, int client, bool tcp,
   message.id = kept.id;
   message.opened_ns = kept.opened_ns;
   message.epoch = backend.epoch;
+  message.declined = backend.declined;
   const std::array<int, kMaxParkedFds> fds = {client, backend.fd};
   Result<ParkingTicket> ticket = lot_.park(message, fds.data(), backend.fd >= 0 ? 2 : 1);
   if (!ticket.ok()) return false;

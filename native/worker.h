@@ -104,6 +104,7 @@ class Worker {
 
   // worker_keep.cc: sessions beyond the life of one process
   void resume_session(Survivor survivor);
+  void resume_opening(std::uint32_t slot, Survivor& survivor);
   void leave_store(Session& session);
   void keep_backend(Session& session);
 
