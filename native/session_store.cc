@@ -102,6 +102,12 @@ void SessionStore::update(Kept& kept, int client, bool tcp, const BackendFacts& 
   strike(kept);
 }
 
+void SessionStore::end(const Kept& kept) {
+  if (kept.id == 0) return;
+  const std::lock_guard lock(mutex_);
+  if (!frozen_) ledger_->session(kept.slot).store(0, std::memory_order_release);
+}
+
 void SessionStore::discharge(Kept& kept) {
   if (kept.id == 0) return;
   const std::lock_guard lock(mutex_);

@@ -112,7 +112,9 @@ class SessionStore final : public PipeKeeper, private ParkingLot::Residents {
   void admit(Kept& kept, int client, bool tcp, const BackendFacts& backend);
   // Its connection to a backend is another one now. On failure it is kept no longer.
   void update(Kept& kept, int client, bool tcp, const BackendFacts& backend);
-  // It ends: before its sockets are shut down.
+  // It is dead: before its sockets are shut down.
+  void end(const Kept& kept);
+  // It is dead, and its place free; what was parked is dropped.
   void discharge(Kept& kept);
 
   void keep_pipe(Pipe& pipe) override;
