@@ -28,7 +28,7 @@
         "early_start.cc", "engine.cc", "fd.cc", "fd_store.cc", "ledger.cc", "listener.cc", "mailbox.cc",
         "opening.cc", "parking_lot.cc", "pg_wire.cc", "pipe_pool.cc", "recovery.cc", "rejection.cc", "relay.cc",
         "session.cc", "session_log.cc", "session_store.cc", "socket_address.cc", "tcp_account.cc",
-        "worker.cc", "worker_hold.cc", "worker_keep.cc", "worker_opening.cc", "worker_sessions.cc"
+        "worker.cc", "worker_end.cc", "worker_hold.cc", "worker_keep.cc", "worker_opening.cc", "worker_sessions.cc"
       ]
     },
     {

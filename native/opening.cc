@@ -26,10 +26,31 @@ ssize_t peek(int fd, void* into, std::size_t bytes) {
   return got;
 }
 
+// Of the message that these bytes begin with.
+StartupHeader header_of(const char* bytes) {
+  std::array<std::uint8_t, kStartupHeaderBytes> header;  // NOLINT
+  std::copy_n(bytes, header.size(), header.begin());
+  return parse_startup_header(header);
+}
+
 }  // namespace
 
+bool is_whole_message(int client, std::uint32_t bytes) {
+  std::array<char, kStartupHeaderBytes> head{};
+  if (bytes < head.size() || peek(client, head.data(), head.size()) < ssize_t{head.size()}) {
+    return false;
+  }
+  return kStartupHeaderBytes + header_of(head.data()).rest == bytes;
+}
+
+bool declines_encryption(int backend) {
+  std::array<char, 2> answer{};
+  return peek(backend, answer.data(), answer.size()) == 1 && answer[0] == kEncryptionRefused;
+}
+
 bool discard_bytes(int socket, std::uint32_t bytes) {
-  std::array<char, 2048> scratch;  // NOLINT(cppcoreguidelines-pro-type-member-init): overwritten
+  // A message goes in one piece: a kill leaves all of it or nothing.
+  std::array<char, kMaxStartupBytes> scratch;  // NOLINT(cppcoreguidelines-pro-type-member-init)
   while (bytes > 0) {
     const ssize_t got =
         ::recv(socket, scratch.data(), std::min<std::size_t>(scratch.size(), bytes), MSG_DONTWAIT);
@@ -61,9 +82,7 @@ OpeningProgress Opening::pass_on(int client, int backend) {
   const OpeningProgress incomplete =
       client_ended || backend_ended ? OpeningProgress::kOver : OpeningProgress::kWaiting;
   if (have < kStartupHeaderBytes) return incomplete;
-  std::array<std::uint8_t, kStartupHeaderBytes> header;  // NOLINT
-  std::copy_n(bytes.begin(), header.size(), header.begin());
-  const StartupHeader message = parse_startup_header(header);
+  const StartupHeader message = header_of(bytes.data());
   // A CancelRequest has no answer; what is not understood is the server's to complain of.
   if (message.kind == StartupKind::kInvalid || message.kind == StartupKind::kCancelRequest) {
     return OpeningProgress::kOver;

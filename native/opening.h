@@ -37,6 +37,10 @@ struct Opening {
   OpeningProgress read_answer(int client, int backend);
 };
 
+// Whether the first `bytes` of the client's queue are a whole message.
+bool is_whole_message(int client, std::uint32_t bytes);
+// Whether the server has said that there is no encryption, and nothing else.
+bool declines_encryption(int backend);
 // Takes `bytes` out of a socket's queue. False if they were not all there.
 bool discard_bytes(int socket, std::uint32_t bytes);
 

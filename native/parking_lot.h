@@ -46,7 +46,7 @@ struct ParkedMessage {
   KeptId id = 0;
   std::int64_t opened_ns = 0;  // CLOCK_MONOTONIC
   std::uint32_t epoch = 0;     // of the connection to the backend
-  std::uint32_t reserved = 0;
+  std::uint32_t declined = 0;  // as in BackendFacts
 };
 static_assert(sizeof(ParkedMessage) == 40);
 

@@ -33,8 +33,20 @@ bool nothing_said(const TcpAccount& client) {
          client.consumed <= (client.closed ? 1U : 0U);
 }
 
-// SSLRequest and GSSENCRequest may both have been declined before the startup message.
-constexpr std::uint64_t kMostDeclined = 2 * kStartupHeaderBytes;
+// GSSENCRequest and SSLRequest may both come before the startup message.
+constexpr std::uint64_t kMostRequests = 2;
+
+// How many requests for encryption are all that was read from the client, and no more than an
+// answer of one byte to each was given; none if there was more.
+std::optional<std::uint32_t> requests_read(const TcpAccount& client) {
+  const std::uint64_t requests = client.consumed / kStartupHeaderBytes;
+  const std::uint64_t rest = client.consumed % kStartupHeaderBytes;
+  if (!client.known || client.fin_sent || requests > kMostRequests || client.written > requests ||
+      rest > (client.closed ? 1U : 0U)) {
+    return std::nullopt;
+  }
+  return static_cast<std::uint32_t>(requests);
+}
 
 int option(int fd, int name) {
   int value = -1;
@@ -268,6 +280,7 @@ void SessionStore::judge(Found& found, std::vector<Survivor>& survivors, Recover
     survivor.tcp = message.tcp_client != 0;
     survivor.server = message.server;
     survivor.epoch = message.epoch;
+    survivor.declined = message.declined;
     survivor.ways[0] = std::move(session.ways[0]);
     survivor.ways[1] = std::move(session.ways[1]);
     // Of an AF_UNIX client the kernel keeps no count.
@@ -289,6 +302,40 @@ void SessionStore::judge(Found& found, std::vector<Survivor>& survivors, Recover
   }
 }
 
+namespace {
+
+// Whether the server has yet to answer the client's startup message, or the client to send it: it
+// may still be given another server (opening.h).
+bool is_starting(Survivor& survivor, const TcpAccount& client, const TcpAccount& backend) {
+  const std::optional<std::uint32_t> requests = requests_read(client);
+  if (!survivor.tcp || !requests.has_value() || backend.fin_sent) return false;
+  const std::uint64_t consumed = *requests * kStartupHeaderBytes;
+  if (survivor.ways[0].pipe != nullptr || backend.written < consumed ||
+      backend.written - consumed > kMaxStartupBytes) {
+    return false;
+  }
+  // The answer to a request may be in the pipe, or still in the server's queue.
+  const std::uint32_t in_pipe = survivor.ways[1].residue;
+  const std::uint64_t told = client.written + in_pipe;
+  const bool unread =
+      told + 1 == *requests && in_pipe == 0 && declines_encryption(survivor.backend.get());
+  if (told != *requests && !unread) return false;
+  survivor.declines = in_pipe > 0 || unread;
+  survivor.ahead = static_cast<std::uint32_t>(backend.written - consumed);
+  if (survivor.ahead == 0) return true;
+  return !survivor.declines && is_whole_message(survivor.client.get(), survivor.ahead);
+}
+
+// It has no server, or none that counts: not a byte may be under way.
+bool prove_waiting(Survivor& survivor, bool connecting, bool client_is_whole) {
+  survivor.stage = connecting ? Stage::kConnecting : Stage::kWaiting;
+  if (!connecting) survivor.backend.reset();
+  return survivor.ways[0].pipe == nullptr && survivor.ways[1].pipe == nullptr &&
+         (!survivor.tcp || client_is_whole);
+}
+
+}  // namespace
+
 bool prove(Survivor& survivor) {
   TcpAccount client =
       survivor.tcp ? tcp_account(survivor.client.get(), Opened::kByPeer) : TcpAccount{};
@@ -300,26 +347,38 @@ bool prove(Survivor& survivor) {
     // A connect to a port that nobody listens on may have found itself (finish_connect() knows).
     backend.never_opened = backend.never_opened || connected_to_itself(survivor.backend.get());
   }
+  // What is left is between the client and this server.
+  const std::uint64_t declined_bytes = std::uint64_t{survivor.declined} * kStartupHeaderBytes;
+  if (survivor.declined > 0) {
+    if (client.consumed < declined_bytes || client.written < survivor.declined) return false;
+    client.consumed -= declined_bytes;
+    client.written -= survivor.declined;
+  }
+  if (!survivor.backend.valid() || backend.connecting || backend.never_opened) {
+    return prove_waiting(survivor, backend.connecting, nothing_said(client));
+  }
   Survivor::Way& up = survivor.ways[static_cast<std::size_t>(Direction::kUp)];
   Survivor::Way& down = survivor.ways[static_cast<std::size_t>(Direction::kDown)];
   // That server did not serve it, or is not the primary: given up, and the client has lost nothing.
-  const bool given_up =
-      backend.known && (backend.fin_sent || backend.closed) && nothing_said(client);
-  if (!survivor.backend.valid() || backend.connecting || backend.never_opened || given_up) {
-    survivor.stage = backend.connecting ? Stage::kConnecting : Stage::kWaiting;
-    if (!backend.connecting) survivor.backend.reset();
-    // Not a byte has been exchanged.
-    return up.pipe == nullptr && down.pipe == nullptr && (!survivor.tcp || nothing_said(client));
+  const std::optional<std::uint32_t> requests = requests_read(client);
+  if ((backend.fin_sent || backend.closed) && requests == client.written && up.pipe == nullptr &&
+      down.pipe == nullptr) {
+    survivor.declined += *requests;
+    return prove_waiting(survivor, false, true);
   }
-  survivor.stage = Stage::kRelaying;
-  // The server has a copy of what is at the head of the client's queue (opening.h).
-  if (survivor.tcp && !backend.closed && up.pipe == nullptr && client.consumed <= kMostDeclined &&
-      backend.written > client.consumed && backend.written - client.consumed <= kMaxStartupBytes) {
-    const auto ahead = static_cast<std::uint32_t>(backend.written - client.consumed);
-    if (discard_bytes(survivor.client.get(), ahead)) client.consumed += ahead;
+  const bool starting = is_starting(survivor, client, backend);
+  survivor.stage = starting ? Stage::kStarting : Stage::kRelaying;
+  if (starting) {
+    survivor.declined += *requests;
+    client.consumed += survivor.ahead;
+  } else {
+    // A part of the message: the relay has the patience for the rest.
+    if (survivor.ahead > 0 && discard_bytes(survivor.client.get(), survivor.ahead)) {
+      client.consumed += survivor.ahead;
+    }
+    up.ended = end_passed_on(client, backend);
+    down.ended = end_passed_on(backend, client);
   }
-  up.ended = end_passed_on(client, backend);
-  down.ended = end_passed_on(backend, client);
   return direction_is_whole(client, backend, up.residue) &&
          direction_is_whole(backend, client, down.residue);
 }

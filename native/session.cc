@@ -34,12 +34,6 @@ bool allowed(SessionState from, SessionState to) {
   return false;
 }
 
-void shut(UniqueFd& socket) {
-  if (!socket.valid()) return;
-  ::shutdown(socket.get(), SHUT_RDWR);
-  socket.reset();
-}
-
 }  // namespace
 
 void Session::transition(SessionState to) {
@@ -53,6 +47,7 @@ void Session::begin(UniqueFd client_socket, bool tcp, const Kept& place) {
   up_ = Relay(tcp, pipe_owner(kept.id, Direction::kUp));
   down_ = Relay(true, pipe_owner(kept.id, Direction::kDown));
   epoch = 0;
+  declined = 0;
   tcp_client_ = tcp;
   client_gone_ = false;
   client_reset_ = false;
@@ -161,13 +156,19 @@ SessionProgress Session::relay(PipePool& pool, WorkerCounters& counters) {
   return up_.ended() && down_.ended() ? SessionProgress::kOver : progress;
 }
 
+void Session::shut_down(Side side) {
+  const UniqueFd& socket = side == Side::kClient ? client : backend;
+  if (socket.valid()) ::shutdown(socket.get(), SHUT_RDWR);
+}
+
 void Session::release_backend() {
-  shut(backend);
+  shut_down(Side::kBackend);
+  backend.reset();
 }
 
 void Session::release_sockets() {
-  shut(client);
-  shut(backend);
+  client.reset();
+  backend.reset();
   up_.abandon();
   down_.abandon();
 }

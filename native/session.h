@@ -95,8 +95,10 @@ class Session {
   std::uint64_t delivered() const { return up_.delivered() + down_.delivered(); }
   std::uint64_t delivered_up() const { return up_.delivered(); }
   std::uint64_t delivered_down() const { return down_.delivered(); }
-  // Lets go of the sockets, after shutdown(2): copies of a descriptor may exist
-  // elsewhere, and while one does, close(2) alone sends no FIN.
+  // shutdown(2): copies of a descriptor may exist elsewhere, and while one does, close(2) alone
+  // sends no FIN.
+  void shut_down(Side side);
+  // Lets go of the sockets, which have been shut down.
   void release_sockets();
   void release_backend();
 
@@ -113,6 +115,8 @@ class Session {
   std::uint32_t attempt = 0;
   std::uint64_t farewell_mark = 0;  // delivered() when the deadline of a farewell was set
   std::uint32_t epoch = 0;
+  // The client has asked for encryption so often, and was told that there is none.
+  std::uint32_t declined = 0;
   // HoldQueue's.
   std::uint32_t before_in_hold = 0;
   std::uint32_t behind_in_hold = 0;

@@ -62,6 +62,7 @@ bool SessionStore::park_session(const Kept& kept, int client, bool tcp,
   message.id = kept.id;
   message.opened_ns = kept.opened_ns;
   message.epoch = backend.epoch;
+  message.declined = backend.declined;
   const std::array<int, kMaxParkedFds> fds = {client, backend.fd};
   Result<ParkingTicket> ticket = lot_.park(message, fds.data(), backend.fd >= 0 ? 2 : 1);
   if (!ticket.ok()) return false;
@@ -99,6 +100,12 @@ void SessionStore::update(Kept& kept, int client, bool tcp, const BackendFacts& 
   // What is parked would be taken for the present state.
   ++failures_;
   strike(kept);
+}
+
+void SessionStore::end(const Kept& kept) {
+  if (kept.id == 0) return;
+  const std::lock_guard lock(mutex_);
+  if (!frozen_) ledger_->session(kept.slot).store(0, std::memory_order_release);
 }
 
 void SessionStore::discharge(Kept& kept) {

@@ -44,6 +44,9 @@ struct BackendFacts {
   int fd = -1;  // -1: none yet
   std::uint32_t epoch = 0;
   std::uint16_t server = 0;
+  // Requests of the client for encryption that earlier servers have declined: this one has
+  // neither got them nor given those answers.
+  std::uint32_t declined = 0;
 };
 
 // Descriptors that the service manager gave back.
@@ -57,7 +60,7 @@ struct StoredFds {
   std::map<std::uint32_t, std::pair<UniqueFd, UniqueFd>> segments;  // in, out
 };
 
-enum class Stage : std::uint8_t { kWaiting, kConnecting, kRelaying };
+enum class Stage : std::uint8_t { kWaiting, kConnecting, kStarting, kRelaying };
 
 // A session of an earlier process that may go on.
 struct Survivor {
@@ -68,6 +71,11 @@ struct Survivor {
   bool tcp = true;
   std::uint16_t server = 0;
   std::uint32_t epoch = 0;
+  std::uint32_t declined = 0;  // of BackendFacts; once it has been judged, by this server too
+  // In kStarting: the server has so many bytes at the head of the client's queue as a copy.
+  std::uint32_t ahead = 0;
+  // In kStarting: it has declined encryption, and the client has not been told yet.
+  bool declines = false;
   // By Direction.
   struct Way {
     std::unique_ptr<Pipe> pipe;  // null: nothing was under way
@@ -104,7 +112,9 @@ class SessionStore final : public PipeKeeper, private ParkingLot::Residents {
   void admit(Kept& kept, int client, bool tcp, const BackendFacts& backend);
   // Its connection to a backend is another one now. On failure it is kept no longer.
   void update(Kept& kept, int client, bool tcp, const BackendFacts& backend);
-  // It ends: before its sockets are shut down.
+  // It is dead: before its sockets are shut down.
+  void end(const Kept& kept);
+  // It is dead, and its place free; what was parked is dropped.
   void discharge(Kept& kept);
 
   void keep_pipe(Pipe& pipe) override;

@@ -104,6 +104,7 @@ class Worker {
 
   // worker_keep.cc: sessions beyond the life of one process
   void resume_session(Survivor survivor);
+  void resume_opening(std::uint32_t slot, Survivor& survivor);
   void leave_store(Session& session);
   void keep_backend(Session& session);
 
@@ -129,6 +130,12 @@ class Worker {
   void serve(std::uint32_t slot);
   void start_relaying(std::uint32_t slot);
 
+  // worker_end.cc: the end of a session
+  void cut(std::uint32_t slot, CutReason reason);
+  void end_session(std::uint32_t slot, EndReason reason);
+  void close_session(std::uint32_t slot);
+  void reap();
+
   // worker_sessions.cc: the life of a session
   void open_session(NewClient client);
   void refuse(std::uint32_t slot);
@@ -140,10 +147,6 @@ class Worker {
   void advance_rejection(std::uint32_t slot);
   void count_rejection(std::uint32_t slot);
   void relay(std::uint32_t slot);
-  void cut(std::uint32_t slot, CutReason reason);
-  void end_session(std::uint32_t slot, EndReason reason);
-  void close_session(std::uint32_t slot);
-  void reap();
   void session_event(std::uint32_t slot, Side side, std::uint32_t events);
   void apply(const RouteUpdate& update);
   void report(const Session& session, int error);

@@ -16,6 +16,7 @@ void Worker::resume_session(Survivor survivor) {
   session.backend = std::move(survivor.backend);
   session.epoch = survivor.epoch;
   session.server = survivor.server;
+  session.declined = survivor.declined;
   ++session.attempt;
   session_log_.came(slot, session);
   if (!watch(session.client.get(), slot, Side::kClient)) return refuse(slot);
@@ -25,10 +26,11 @@ void Worker::resume_session(Survivor survivor) {
   }
   const bool watched = watch(session.backend.get(), slot, Side::kBackend);
   counters_.active.add();
-  if (survivor.stage == Stage::kConnecting) {
+  if (survivor.stage == Stage::kConnecting || survivor.stage == Stage::kStarting) {
     session.transition(SessionState::kConnecting);
     session.connect_started_ns = monotonic_ns();
     if (!watched) return connect_failed(slot, errno);
+    if (survivor.stage == Stage::kStarting) return resume_opening(slot, survivor);
     return set_deadline(slot, session.connect_started_ns + settings_.connect_timeout_ns);
   }
   session.transition(SessionState::kRelaying);
@@ -36,6 +38,21 @@ void Worker::resume_session(Survivor survivor) {
   session.resume(survivor.ways);
   if (!watched) return end_session(slot, EndReason::kResources);
   relay(slot);
+}
+
+// The server has not answered the client's startup message yet.
+void Worker::resume_opening(std::uint32_t slot, Survivor& survivor) {
+  Session& session = sessions_[slot];
+  session.resume(survivor.ways);
+  start_session(slot);
+  if (session.state() != SessionState::kStarting) {
+    // Nobody waits here.
+    (void)discard_bytes(session.client.get(), survivor.ahead);
+    return relay(slot);
+  }
+  session.opening.ahead = survivor.ahead;
+  if (survivor.declines && !session.relay_answer(pipes_, counters_)) return start_relaying(slot);
+  advance_opening(slot);
 }
 
 void Worker::leave_store(Session& session) {
@@ -46,7 +63,7 @@ void Worker::leave_store(Session& session) {
 void Worker::keep_backend(Session& session) {
   if (store_ == nullptr) return;
   store_->update(session.kept, session.client.get(), session.tcp_client(),
-                 {session.backend.get(), session.epoch, session.server});
+                 {session.backend.get(), session.epoch, session.server, session.declined});
 }
 
 }  // namespace pg_gateway

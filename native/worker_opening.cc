@@ -58,6 +58,7 @@ void Worker::advance_opening(std::uint32_t slot) {
         return;
       case OpeningProgress::kDeclined:
         if (!session.relay_answer(pipes_, counters_)) return start_relaying(slot);
+        ++session.declined;
         break;
       case OpeningProgress::kOver:
         return start_relaying(slot);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The life of a session on its worker: opened, connected, relayed, cut or turned
-// away, closed, reaped.
+// The life of a session on its worker: opened, connected, relayed or turned away. Its
+// end is in worker_end.cc.
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
@@ -96,6 +96,8 @@ void Worker::refuse(std::uint32_t slot) {
   Session& session = sessions_[slot];
   session_log_.turned_away(slot, session, RejectReason::kResources);
   leave_store(session);
+  session.shut_down(Side::kClient);
+  session.shut_down(Side::kBackend);
   session.release_sockets();
   sessions_.free(slot);
   load_.fetch_sub(1, std::memory_order_relaxed);
@@ -308,66 +310,6 @@ void Worker::deadline_passed(std::uint32_t slot) {
 
 void Worker::report(const Session& session, int error) {
   failures_->backend_failed({session.epoch, session.server, error});
-}
-
-// Ends a session without waiting for an event, an idle one too.
-void Worker::cut(std::uint32_t slot, CutReason reason) {
-  Session& session = sessions_[slot];
-  switch (session.state()) {
-    case SessionState::kRelaying:
-    case SessionState::kStarting:
-    case SessionState::kConnecting:
-      counters_.cut[reason].add();
-      session_log_.cut(slot, session, reason);
-      close_session(slot);
-      break;
-    case SessionState::kHeld:
-      turn_away(slot, session.reject_reason);
-      break;
-    case SessionState::kRejecting:
-      close_session(slot);
-      break;
-    case SessionState::kFree:
-    case SessionState::kClosing:
-      break;
-  }
-}
-
-// Closes a session that one of its sides has ended.
-void Worker::end_session(std::uint32_t slot, EndReason reason) {
-  counters_.ended[reason].add();
-  session_log_.ended(slot, sessions_[slot], reason);
-  if (reason == EndReason::kBackendReset) report(sessions_[slot], ECONNRESET);
-  close_session(slot);
-}
-
-void Worker::close_session(std::uint32_t slot) {
-  Session& session = sessions_[slot];
-  if (session.state() == SessionState::kRelaying) counters_.servers[session.server].sessions.sub();
-  if (session.state() == SessionState::kRelaying || wants_server(session.state())) {
-    counters_.active.sub();
-  }
-  if (session.state() == SessionState::kRejecting) count_rejection(slot);
-  if (session.state() == SessionState::kHeld) leave_hold(slot);
-  session.deadline_ns = 0;
-  session.transition(SessionState::kClosing);
-  closing_.push_back(slot);
-}
-
-void Worker::reap() {
-  for (const std::uint32_t slot : closing_) {
-    Session& session = sessions_[slot];
-    leave_store(session);
-    for (const UniqueFd* socket : {&session.client, &session.backend}) {
-      if (socket->valid()) ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, socket->get(), nullptr);
-    }
-    session.release_sockets();
-    session.rejection.reset();
-    session.transition(SessionState::kFree);
-    sessions_.free(slot);
-    load_.fetch_sub(1, std::memory_order_relaxed);
-  }
-  closing_.clear();
 }
 
 void Worker::apply(const RouteUpdate& update) {

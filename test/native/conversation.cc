@@ -8,6 +8,8 @@
 #include <cerrno>
 #include <cstring>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "support.h"
 
@@ -34,6 +36,57 @@ Conversation::Conversation(std::uint32_t id, UniqueFd client)
   std::array<char, kIdBytes> bytes{};
   std::memcpy(bytes.data(), &id, sizeof id);
   if (!send_all(client_.get(), {bytes.data(), bytes.size()})) broken("id not sent");
+}
+
+Conversation::Conversation(std::uint32_t id, UniqueFd client, Introduction introduction)
+    : id_(id), client_(std::move(client)), introduction_(std::move(introduction)) {
+  const std::vector<std::string> all = messages_of(id_, introduction_);
+  messages_.assign(all.begin(), all.end());
+  if (!send_all(client_.get(), messages_.front())) broken("first message not sent");
+}
+
+Manner Conversation::reach_server(std::uint64_t place) {
+  if (!first_place_.has_value()) first_place_ = place;
+  const std::vector<Manner>& manners = introduction_.manners;
+  const std::size_t server = servers_++;
+  return server < manners.size() ? manners[server] : Manner::kWelcome;
+}
+
+void Conversation::let_in() {
+  if (met_) {
+    fault_ = text() + ": let in twice";
+    return;
+  }
+  met_ = true;
+  welcome_ = welcome(id_, servers_);
+}
+
+// The client takes what it is owed: an answer to each request, then the welcome.
+void Conversation::introduce() {
+  while (!introduced()) {
+    const bool asked = messages_.size() > 1;
+    const std::string expected = asked ? "N" : welcome_.empty() ? "?" : welcome_;
+    std::array<char, 64> buffer;
+    const ssize_t count = ::recv(client_.get(), buffer.data(),
+                                 std::min(buffer.size(), expected.size()), MSG_DONTWAIT);
+    if (count < 0 && errno == EAGAIN) return;
+    if (count <= 0) {
+      broken("ended before it was in");
+      return client_.reset();
+    }
+    const std::string_view got(buffer.data(), static_cast<std::size_t>(count));
+    if (!expected.starts_with(got) || (!asked && welcome_.empty())) {
+      fault_ = text() + ": an answer that no server has given";
+      return;
+    }
+    heard_ += got.size();
+    if (!asked) welcome_.erase(0, got.size());
+    if (!asked && !welcome_.empty()) continue;
+    messages_.pop_front();
+    if (!messages_.empty() && !send_all(client_.get(), messages_.front())) {
+      return broken("message not sent");
+    }
+  }
 }
 
 void Conversation::reset() {
@@ -119,7 +172,8 @@ std::string Conversation::text() const {
            std::to_string(of.goal) + (of.finished ? "." : "") + (of.ended ? "." : "");
   };
   return "conversation " + std::to_string(id_) + flow(" up ", up_) + flow(" down ", down_) +
-         (met_ ? "" : " without a server");
+         (met_ ? "" : " without a server") + (lost_ ? ", lost" : "") +
+         (introduced() ? "" : ", " + std::to_string(messages_.size()) + " messages to be answered");
 }
 
 }  // namespace pg_gateway::test

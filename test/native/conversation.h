@@ -9,9 +9,12 @@
 #include <poll.h>
 
 #include <cstdint>
+#include <deque>
+#include <optional>
 #include <string>
 
 #include "fd.h"
+#include "introduction.h"
 #include "traffic.h"
 
 namespace pg_gateway::test {
@@ -35,14 +38,28 @@ class Conversation {
   static std::uint32_t read_id(const std::string& bytes);
 
   Conversation(std::uint32_t id, UniqueFd client);
+  // One that begins as with PostgreSQL. The client says nothing else until it has been let in.
+  Conversation(std::uint32_t id, UniqueFd client, Introduction introduction);
   // False: it has one.
   bool set_server(UniqueFd server) {
-    if (met_) return false;
-    met_ = true;
+    if (has_server_) return false;
+    has_server_ = met_ = true;
     if (!lost_) server_ = std::move(server);
     return true;
   }
   std::uint32_t id() const { return id_; }
+
+  const Introduction& introduction() const { return introduction_; }
+  // Another server has got the startup message: what it does with it.
+  Manner reach_server(std::uint64_t place);
+  // It is the one that lets the client in.
+  void let_in();
+  // How many have got the startup message, and the place of the first of them among all
+  // connections.
+  std::uint32_t servers() const { return servers_; }
+  std::optional<std::uint64_t> first_place() const { return first_place_; }
+  // The client is in.
+  bool introduced() const { return lost_ || messages_.empty(); }
 
   Flow& up() { return up_; }
   Flow& down() { return down_; }
@@ -56,16 +73,20 @@ class Conversation {
   // The client is gone without a word.
   void reset();
 
-  pollfd client_wants() const { return wants(client_, up_, down_); }
+  pollfd client_wants() const {
+    if (!introduced()) return {client_.get(), POLLIN, 0};
+    return wants(client_, up_, down_);
+  }
   pollfd server_wants() const { return wants(server_, down_, up_); }
   void client_step(const Streams& streams, short events) {
-    step(streams, client_, up_, down_, true, events);
+    if (introduced()) return step(streams, client_, up_, down_, true, events);
+    introduce();
   }
   void server_step(const Streams& streams, short events) {
     step(streams, server_, down_, up_, false, events);
   }
 
-  bool delivered() const { return lost_ || (up_.delivered() && down_.delivered()); }
+  bool delivered() const { return lost_ || (introduced() && up_.delivered() && down_.delivered()); }
   bool over() const { return lost_ || (up_.ended && down_.ended); }
   // It ended before its time, and not a byte of the server had come.
   bool lost() const { return lost_; }
@@ -73,7 +94,8 @@ class Conversation {
   const std::string& fault() const { return fault_; }
   // Everything sent and received so far.
   std::uint64_t progress() const {
-    return up_.sent + up_.received + down_.sent + down_.received + up_.ended + down_.ended;
+    return up_.sent + up_.received + down_.sent + down_.received + up_.ended + down_.ended +
+           servers_ + heard_;
   }
   std::string text() const;
 
@@ -83,6 +105,7 @@ class Conversation {
             short events);
   void send_some(const Streams& streams, const UniqueFd& socket, Flow& out, bool is_client);
   void receive_some(const Streams& streams, const UniqueFd& socket, Flow& in, bool is_client);
+  void introduce();
   void broken(const char* how);
 
   std::uint32_t id_;
@@ -90,10 +113,18 @@ class Conversation {
   UniqueFd server_;
   Flow up_;
   Flow down_;
-  bool met_ = false;  // the server has been told the id
+  bool has_server_ = false;
+  bool met_ = false;  // a server knows of it, and it of no other
   bool lost_ = false;
   bool aborted_ = false;
   std::string fault_;
+
+  Introduction introduction_;
+  std::deque<std::string> messages_;  // the first has been said; empty: the client is in
+  std::string welcome_;               // what it has yet to hear from the server that lets it in
+  std::uint64_t heard_ = 0;
+  std::uint32_t servers_ = 0;
+  std::optional<std::uint64_t> first_place_;
 };
 
 }  // namespace pg_gateway::test

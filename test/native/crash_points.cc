@@ -166,6 +166,10 @@ ssize_t recvmsg(int fd, msghdr* message, int flags) {
   return call("recvmsg", SYS_recvmsg, fd, message, flags);
 }
 
+ssize_t send(int fd, const void* from, size_t bytes, int flags) {
+  return call("send", SYS_sendto, fd, from, bytes, flags, nullptr, 0L);
+}
+
 ssize_t sendmsg(int fd, const msghdr* message, int flags) {
   step("sendmsg", "before");
   const ssize_t result = ::syscall(SYS_sendmsg, fd, message, flags);

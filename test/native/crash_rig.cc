@@ -14,6 +14,7 @@
 #include <array>
 #include <csignal>
 #include <memory>
+#include <optional>
 
 #include "engine.h"
 
@@ -29,7 +30,7 @@ constexpr std::int64_t kStuckNs = 10'000'000;
 // Inherited by the clients' sockets, so that little fills them.
 constexpr int kClientBytes = 64 * 1024;
 
-enum Command : char { kTell = 'T', kEnd = 'E' };
+enum Command : char { kTell = 'T', kEnd = 'E', kDecide = 'D' };
 
 void close_all_but(std::vector<int> kept) {
   std::sort(kept.begin(), kept.end());
@@ -45,10 +46,12 @@ void close_all_but(std::vector<int> kept) {
 
 }  // namespace
 
-CrashRig::CrashRig(StepBoard& board, std::vector<std::uint64_t> kills, unsigned workers)
+CrashRig::CrashRig(StepBoard& board, std::vector<std::uint64_t> kills, unsigned workers,
+                   Settings settings)
     : board_(board),
       kills_(std::move(kills)),
       workers_(workers),
+      settings_(settings),
       listener_(listen_tcp()),
       servers_(listen_tcp()) {
   ::setsockopt(listener_.get(), SOL_SOCKET, SO_SNDBUF, &kClientBytes, sizeof kClientBytes);
@@ -57,6 +60,7 @@ CrashRig::CrashRig(StepBoard& board, std::vector<std::uint64_t> kills, unsigned 
   const sockaddr nameless{AF_UNIX, {}};
   ::bind(local_listener_.get(), &nameless, sizeof nameless.sa_family);
   ::listen(local_listener_.get(), SOMAXCONN);
+  if (settings_.hold_timeout_ns == 0) decision_ = {1, 0, true};
   start();
 }
 
@@ -85,7 +89,12 @@ void CrashRig::be_gateway(int control, std::uint64_t kill_at) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   std::vector<int> kept = {control, listener_.get(), local_listener_.get()};
   for (const auto& [name, fd] : manager_.stored()) kept.push_back(fd.get());
-  const SocketAddress route = address_of(servers_.get());
+  const SocketAddress primary = address_of(servers_.get());
+  const auto decide = [&](Engine& engine, const Decision& decision) {
+    std::optional<Route> route;
+    if (decision.has_route) route = Route{decision.epoch, 0, primary};
+    engine.update_route({route, decision.cut_below, CutReason::kSuperseded});
+  };
   close_all_but(kept);
   arm_crash_point(board_, kill_at);
   auto store = std::make_unique<NotifyFdStore>();
@@ -96,17 +105,23 @@ void CrashRig::be_gateway(int control, std::uint64_t kill_at) {
     if (!stored.take(name, given)) ::_exit(4);
   }
   Engine& engine = *new Engine([](void*) {}, nullptr);
-  if (engine.start({workers_, {}, false, std::move(store), std::move(stored)})) ::_exit(5);
+  if (engine.start({workers_, settings_, false, std::move(store), std::move(stored)})) ::_exit(5);
   if (!engine.keeps_sessions()) ::_exit(6);
   engine.write_note("route");
   if (engine.adopt(listener_.get()) || engine.adopt(local_listener_.get())) ::_exit(7);
-  engine.update_route({Route{1, 0, route}, 0, CutReason::kSuperseded});
+  decide(engine, decision_);
   engine.start_accepting();
   char command = 0;
   while (::syscall(SYS_read, control, &command, 1) == 1) {
     if (command == kEnd) {
       engine.stop(0, true);
       ::_exit(0);
+    }
+    if (command == kDecide) {
+      Decision decision;
+      ::syscall(SYS_read, control, &decision, sizeof decision);
+      decide(engine, decision);
+      continue;
     }
     const RecoveryReport& report = engine.recovery();
     const Answer answer{engine.kept(), report.not_whole, report.missing};
@@ -146,7 +161,7 @@ void CrashRig::fail(const std::string& what) {
   if (history_.size() > kShown) history_ = "..." + history_.substr(history_.size() - kShown);
   fault_ = what + ";" + history_ + ";";
   for (const Conversation& each : conversations_) {
-    if (!each.over()) fault_ += "\n  " + each.text();
+    if (!each.over() || each.lost()) fault_ += "\n  " + each.text();
   }
 }
 
@@ -164,12 +179,61 @@ Conversation& CrashRig::begin(UniqueFd client) {
                                      std::move(client));
 }
 
+Conversation& CrashRig::open(Introduction introduction) {
+  return begin(connect_to(address_of(listener_.get())), std::move(introduction));
+}
+
+Conversation& CrashRig::open_local(Introduction introduction) {
+  return begin(connect_to(address_of(local_listener_.get())), std::move(introduction));
+}
+
+Conversation& CrashRig::begin(UniqueFd client, Introduction introduction) {
+  if (!client.valid()) fail("connect");
+  return conversations_.emplace_back(static_cast<std::uint32_t>(conversations_.size() + 1),
+                                     std::move(client), std::move(introduction));
+}
+
+void CrashRig::open_route() {
+  decision_ = {decision_.epoch + 1, 0, true};
+  send_route();
+}
+
+void CrashRig::withdraw_route() {
+  decision_ = {decision_.epoch, decision_.epoch + 1, false};
+  send_route();
+}
+
+// A process that does not get it any more is followed by one that knows.
+void CrashRig::send_route() {
+  std::string bytes(1, kDecide);
+  bytes.append(reinterpret_cast<const char*>(&decision_), sizeof decision_);
+  (void)send_all(control_.get(), bytes);
+}
+
+// Servers that are told by a startup message who their client is.
+void CrashRig::receive_guests() {
+  std::erase_if(receptions_, [&](Reception& reception) {
+    const Reception::Progress progress = reception.step(conversations_, resets_);
+    if (!reception.fault().empty()) fail(reception.fault());
+    if (progress == Reception::Progress::kLetIn &&
+        !reception.guest().set_server(reception.take_socket())) {
+      fail("two servers for " + reception.guest().text());
+    }
+    return progress != Reception::Progress::kWaiting;
+  });
+}
+
 void CrashRig::meet_servers() {
   for (;;) {
     UniqueFd server(::accept4(servers_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (!server.valid()) break;
-    strangers_.push_back({std::move(server), {}});
+    if (settings_.hold_timeout_ns != 0) {
+      receptions_.emplace_back(std::move(server), connections_++);
+    } else {
+      strangers_.push_back({std::move(server), {}});
+    }
   }
+  receive_guests();
   std::erase_if(strangers_, [&](Stranger& stranger) {
     const std::size_t wanted = Conversation::kIdBytes - stranger.id.size();
     std::array<char, Conversation::kIdBytes> bytes{};
@@ -209,6 +273,7 @@ void CrashRig::turn(int timeout_ms) {
   std::vector<pollfd> waiting = {
       {manager_.fd(), POLLIN, 0}, {servers_.get(), POLLIN, 0}, {control_.get(), POLLIN, 0}};
   for (const Stranger& stranger : strangers_) waiting.push_back({stranger.server.get(), POLLIN, 0});
+  for (const Reception& reception : receptions_) waiting.push_back({reception.fd(), POLLIN, 0});
   const std::size_t first = waiting.size();
   std::vector<Conversation*> talking;
   for (Conversation& each : conversations_) {

@@ -18,6 +18,8 @@
 
 #include "conversation.h"
 #include "crash_points.h"
+#include "introduction.h"
+#include "mailbox.h"
 #include "service_manager.h"
 #include "session_store.h"
 #include "support.h"
@@ -27,8 +29,10 @@ namespace pg_gateway::test {
 class CrashRig {
  public:
   // `kills`: at which of its steps the first process dies, the second, ...; 0: it does not.
-  // Those that come later live.
-  explicit CrashRig(StepBoard& board, std::vector<std::uint64_t> kills = {}, unsigned workers = 1);
+  // Those that come later live. `settings`: where clients are held they introduce themselves, and
+  // there is no route yet.
+  explicit CrashRig(StepBoard& board, std::vector<std::uint64_t> kills = {}, unsigned workers = 1,
+                    Settings settings = {});
   ~CrashRig();
   CrashRig(const CrashRig&) = delete;
   CrashRig& operator=(const CrashRig&) = delete;
@@ -36,6 +40,14 @@ class CrashRig {
   Conversation& open();
   // By way of an AF_UNIX socket: the kernel keeps no count of what its client has said.
   Conversation& open_local();
+  Conversation& open(Introduction introduction);
+  Conversation& open_local(Introduction introduction);
+  // There is a route again, to a primary of its own epoch.
+  void open_route();
+  // There is none: the server is proven not to be the primary.
+  void withdraw_route();
+  // So many requests for encryption are answered by a reset.
+  void reset_requests(unsigned count) { resets_ = count; }
   // Lets everything happen until the condition holds. False: there was a fault, or it never
   // did, which is one.
   bool run(const char* what, const std::function<bool()>& condition);
@@ -65,11 +77,14 @@ class CrashRig {
  private:
   void start();
   Conversation& begin(UniqueFd client);
+  Conversation& begin(UniqueFd client, Introduction introduction);
+  void send_route();
   [[noreturn]] void be_gateway(int control, std::uint64_t kill_at);
   void turn(int timeout_ms);
   void look_after_gateway();
   void gateway_died();
   void meet_servers();
+  void receive_guests();
   void check_conversations();
   void fail(const std::string& what);
   std::uint64_t progress() const;
@@ -79,10 +94,19 @@ class CrashRig {
     std::string id;
   };
 
+  // What the control plane has decided.
+  struct Decision {
+    std::uint32_t epoch = 0;
+    std::uint32_t cut_below = 0;
+    bool has_route = false;
+  };
+
   const Streams streams_;
   StepBoard& board_;
   std::vector<std::uint64_t> kills_;
   unsigned workers_;
+  const Settings settings_;
+  Decision decision_;
   ServiceManager manager_;
   UniqueFd listener_;
   UniqueFd local_listener_;
@@ -95,6 +119,9 @@ class CrashRig {
   std::vector<std::uint64_t> steps_;
   std::deque<Conversation> conversations_;
   std::vector<Stranger> strangers_;
+  std::vector<Reception> receptions_;
+  std::uint64_t connections_ = 0;
+  unsigned resets_ = 0;
   std::string fault_;
   std::string history_;
 };

@@ -315,4 +315,84 @@ TEST_CASE("a server that was given up while it had a copy is not gone back to by
   check_served(client, server);
 }
 
+// A client that `going` has told that there is no encryption, and that waits for its answer to the
+// startup message.
+UniqueFd told_client(const Gateway& gateway, int backend, UniqueFd& going) {
+  UniqueFd client = gateway.connect();
+  going = test::accept_one(backend);
+  for (const std::string& request : {kGssRequest, kSslRequest}) {
+    CHECK(test::send_all(client.get(), request));
+    CHECK(test::receive(going.get(), 8) == request);
+    CHECK(test::send_all(going.get(), "N"));
+    CHECK(test::receive(client.get(), 1) == "N");
+  }
+  CHECK(test::send_all(client.get(), kStartupMessage));
+  CHECK(test::receive(going.get(), kStartupMessage.size()) == kStartupMessage);
+  return client;
+}
+
+TEST_CASE("what an earlier server has declined is not missed by the next engine") {
+  test::Shelf shelf;
+  const UniqueFd backend = test::listen_tcp();
+  auto gateway = std::make_unique<Gateway>(shelf, 1, patient());
+  gateway->engine().write_note("note");
+  gateway->route(backend.get());
+  UniqueFd going;
+  const UniqueFd client = told_client(*gateway, backend.get(), going);
+  UniqueFd server;
+  SUBCASE("when the client is held") {
+    gateway->no_route(2);
+    CHECK(eventually([&] { return held(*gateway) == 1; }));
+    gateway->leave();
+    gateway = std::make_unique<Gateway>(shelf, 1, patient());
+    CHECK(gateway->engine().recovery().recovered == 1);
+    gateway->route(backend.get(), 3, 0, 2);
+    server = test::accept_one(backend.get());
+    CHECK(test::receive(server.get(), kStartupMessage.size()) == kStartupMessage);
+  }
+  SUBCASE("when it is with the next server") {
+    test::reset_connection(going);
+    server = test::accept_one(backend.get());
+    CHECK(test::receive(server.get(), kStartupMessage.size()) == kStartupMessage);
+    SUBCASE("that has a copy of the startup message") {}
+    SUBCASE("that has let it in") {
+      check_served(client, server);
+    }
+    gateway->leave();
+    gateway = std::make_unique<Gateway>(shelf, 1, patient());
+    CHECK(gateway->engine().recovery().recovered == 1);
+  }
+  check_served(client, server);
+  CHECK(test::receive(server.get(), 1, 20).empty());
+  CHECK(test::receive(client.get(), 1, 20).empty());
+}
+
+TEST_CASE("the next engine may give the client another server too, if it holds any") {
+  test::Shelf shelf;
+  const UniqueFd backend = test::listen_tcp();
+  auto gateway = std::make_unique<Gateway>(shelf, 1, patient());
+  gateway->engine().write_note("note");
+  gateway->route(backend.get());
+  const UniqueFd client = gateway->connect();
+  UniqueFd going = test::accept_one(backend.get());
+  CHECK(test::send_all(client.get(), kStartupMessage));
+  CHECK(test::receive(going.get(), kStartupMessage.size()) == kStartupMessage);
+  gateway->leave();
+  SUBCASE("it does") {
+    CHECK(test::send_all(going.get(), refusal("57P03")));
+    gateway = std::make_unique<Gateway>(shelf, 1, patient());
+    gateway->route(backend.get());
+    const UniqueFd server = test::accept_one(backend.get());
+    CHECK(test::receive(server.get(), kStartupMessage.size()) == kStartupMessage);
+    check_served(client, server);
+  }
+  SUBCASE("it does not") {
+    gateway = std::make_unique<Gateway>(shelf);
+    gateway->route(backend.get());
+    check_served(client, going);
+    CHECK(gateway->sessions(0) == 1);
+  }
+  CHECK(gateway->engine().recovery().recovered == 1);
+}
+
 }  // namespace pg_gateway

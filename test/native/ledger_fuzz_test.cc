@@ -50,7 +50,7 @@ class LedgerWords {
   LedgerWords(const LedgerWords&) = delete;
   LedgerWords& operator=(const LedgerWords&) = delete;
 
-  static constexpr std::size_t kHeader = 5;
+  static constexpr std::size_t kHeader = 8;
   static constexpr std::size_t kNote = 3 + Ledger::kMaxNote / 8;
   static constexpr std::size_t kSessions = kHeader + 2 * kNote;
   static constexpr std::size_t kPipes = kSessions + Ledger::kSessions;

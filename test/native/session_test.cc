@@ -212,6 +212,8 @@ TEST_CASE("letting go of the sockets sends a FIN though a copy of the descriptor
   Scene scene;
   const UniqueFd copy_of_client(::dup(scene.session.client.get()));
   const UniqueFd copy_of_backend(::dup(scene.session.backend.get()));
+  scene.session.shut_down(Side::kClient);
+  scene.session.shut_down(Side::kBackend);
   scene.session.release_sockets();
   CHECK(test::receive_to_end(scene.client()).end == StreamEnd::kFin);
   CHECK(test::receive_to_end(scene.backend()).end == StreamEnd::kFin);
