@@ -6,8 +6,10 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <utility>
+#include <vector>
 
 #include "event_tag.h"
 #include "worker.h"
@@ -317,6 +319,7 @@ void Worker::apply(const RouteUpdate& update) {
   const bool another =
       route_.has_value() && std::exchange(last_epoch_, route_->epoch) != route_->epoch;
   prepare_spare();
+  std::vector<std::uint32_t> to_hold;
   for (std::uint32_t slot = 0; slot < sessions_.slots(); ++slot) {
     Session& session = sessions_[slot];
     if (session.epoch >= update.cut_below_epoch) continue;
@@ -325,7 +328,7 @@ void Worker::apply(const RouteUpdate& update) {
     } else if (wants_server(session.state())) {
       // Nothing is lost yet: it may as well go to the new primary.
       if (!route_.has_value()) {
-        hold(slot, RejectReason::kNoPrimary, 0);
+        to_hold.push_back(slot);
         continue;
       }
       give_up_backend(session);
@@ -335,6 +338,11 @@ void Worker::apply(const RouteUpdate& update) {
       start_connect(slot);
     }
   }
+  // Each goes before those that wait: the last comer first.
+  std::sort(to_hold.begin(), to_hold.end(), [this](std::uint32_t one, std::uint32_t other) {
+    return sessions_[one].connect_started_ns > sessions_[other].connect_started_ns;
+  });
+  for (const std::uint32_t slot : to_hold) hold(slot, RejectReason::kNoPrimary, 0);
   route_decided(another);
 }
 

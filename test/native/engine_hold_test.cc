@@ -187,6 +187,30 @@ TEST_CASE("those that came first go first, at the pace") {
   CHECK(monotonic_ns() - before >= 180 * kMs);
 }
 
+TEST_CASE("those that lose their route go first again, in their order") {
+  const UniqueFd silent = test::listen_tcp();
+  const UniqueFd backend = test::listen_tcp();
+  Gateway gateway(1, patient());
+  gateway.route(silent.get());
+  std::vector<UniqueFd> clients;
+  std::vector<UniqueFd> unanswered;
+  for (const char who : {'a', 'b', 'c'}) {
+    clients.push_back(gateway.connect());
+    CHECK(test::send_all(clients.back().get(), startup_of(who)));
+    unanswered.push_back(test::accept_one(silent.get()));
+    CHECK(who_is(unanswered.back()) == who);
+  }
+  gateway.no_route(2);
+  CHECK(eventually([&] { return held(gateway) == 3; }));
+  clients.push_back(gateway.connect());
+  CHECK(test::send_all(clients.back().get(), startup_of('d')));
+  CHECK(eventually([&] { return held(gateway) == 4; }));
+  gateway.route(backend.get(), 2);
+  for (const char who : {'a', 'b', 'c', 'd'}) {
+    CHECK(who_is(test::accept_one(backend.get())) == who);
+  }
+}
+
 TEST_CASE("all workers share one pace") {
   const UniqueFd backend = test::listen_tcp();
   Settings settings = patient();
