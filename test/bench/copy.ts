@@ -47,8 +47,8 @@ export const copy: Part = {
 
 /** A query that gives so many lines, for `COPY ... TO`. */
 export function linesQuery(lines: number): string {
-  // repeat() is computed once, when the query is planned.
-  return `SELECT repeat('x', ${LINE_BYTES - 1}) FROM generate_series(1, ${lines})`;
+  // repeat() is computed once, when the query is planned. In FROM, generate_series() would make all rows first.
+  return `SELECT repeat('x', ${LINE_BYTES - 1}) FROM (SELECT generate_series(1, ${lines})) AS line`;
 }
 
 type Transfer = (stand: Stand, settings: Settings) => { readonly bytes: number; readonly command: readonly string[] };

@@ -71,7 +71,7 @@ async function report(
   console.log(`${LEGEND}\n`);
   if (settings.markdown) console.log(markdown);
   if (lines.length > 0) console.log(`Targets:\n  ${lines.join('\n  ')}\n`);
-  const files = await keep('perf', {
+  const files = await keep(settings.tiny ? 'tiny' : 'perf', {
     json: `${JSON.stringify({ versions, settings, targets, samples }, undefined, 2)}\n`,
     svg: chartOf(samples, parts, machine),
     md: `${markdown}\n${LEGEND}\n\n${lines.map((line) => `- ${line}`).join('\n')}\n`,

@@ -15,6 +15,8 @@ export const MIXED_CLIENTS = 8;
 export const WORKERS_CLIENTS = 64;
 
 export interface Settings {
+  /** Its figures say nothing. */
+  readonly tiny: boolean;
   readonly parts: readonly PartName[];
   readonly peers: readonly PeerName[];
   readonly clients: readonly number[];
@@ -60,6 +62,7 @@ Exit status: 0 everything was measured; 1 something did not work; 64 wrong usage
 `;
 
 const FULL: Settings = {
+  tiny: false,
   parts: PART_NAMES,
   peers: PEER_NAMES,
   clients: [1, 8, 64, 256],
@@ -71,12 +74,13 @@ const FULL: Settings = {
   settleSeconds: 8,
   churnSessions: 200_000,
   workers: [1, 2, 4],
-  scale: 10,
+  scale: 5,
   markdown: false,
 };
 
 const TINY: Settings = {
   ...FULL,
+  tiny: true,
   clients: [1, 4],
   rounds: 1,
   seconds: undefined,

@@ -40,7 +40,7 @@ export async function openStand(settings: Settings, progress: Progress): Promise
   const server = await progress.during('PostgreSQL', () =>
     PostgresServer.create({
       // PgBouncer keeps the server connections of clients that have gone.
-      settings: { max_connections: String(3 * taken), shared_buffers: '256MB', max_wal_size: '4GB' },
+      settings: { max_connections: String(3 * taken), shared_buffers: '128MB', max_wal_size: '4GB' },
     }),
   );
   await progress.during(`tables, pgbench -s ${settings.scale}`, () => fill(server, settings.scale));
