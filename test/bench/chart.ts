@@ -15,10 +15,14 @@ const VALUE_WIDTH = 72;
 const BAR_WIDTH = COLUMN_WIDTH - LABEL_WIDTH - VALUE_WIDTH;
 const BAR_HEIGHT = 11;
 const ROW_HEIGHT = 16;
-const HEADING_HEIGHT = 26;
+const HEADING_HEIGHT = 40;
 const CASE_HEIGHT = 20;
+const CASE_GAP = 6;
 const PANEL_GAP = 18;
-const HEAD_HEIGHT = 70;
+/** Without the lines about the machine. */
+const HEAD_HEIGHT = 56;
+const LINE_HEIGHT = 17;
+const LINE_LENGTH = 140;
 
 /** Classes, in the order of the columns of a table. */
 const STYLE = `
@@ -41,11 +45,12 @@ export function chartOf(samples: readonly Sample[], parts: readonly Part[], mach
   const routes = routesOf(samples);
   const panels = parts.flatMap((part) =>
     part.metrics
-      .filter((metric) => metric.chart === true)
+      .filter((metric) => metric.headline === true)
       .map((metric) => panelOf(samples, part, metric, routes))
       .filter(({ height }) => height > 0),
   );
-  const bottoms = Array.from({ length: COLUMNS }, () => HEAD_HEIGHT);
+  const machineLines = wrapped(machine);
+  const bottoms = Array.from({ length: COLUMNS }, () => HEAD_HEIGHT + machineLines.length * LINE_HEIGHT);
   const placed = panels.map(({ height, svg }) => {
     const column = bottoms.indexOf(Math.min(...bottoms));
     const y = bottoms[column] ?? 0;
@@ -58,7 +63,7 @@ export function chartOf(samples: readonly Sample[], parts: readonly Part[], mach
     `<style>${STYLE}\n</style>`,
     `<rect class="page" width="${WIDTH}" height="${height}"/>`,
     `<text class="title" x="${MARGIN}" y="32">pg-gateway beside what else can sit there</text>`,
-    `<text class="quiet" x="${MARGIN}" y="52">${escape(machine)}</text>`,
+    ...machineLines.map((line, index) => text(MARGIN, 54 + index * LINE_HEIGHT, 'quiet', line)),
     ...placed,
     '</svg>',
     '',
@@ -83,11 +88,12 @@ function panelOf(samples: readonly Sample[], part: Part, metric: Metric, routes:
       lines.push(...barOf(bar, most, y, metric.digits));
       y += ROW_HEIGHT;
     }
+    y += CASE_GAP;
   }
   if (lines.length === 0) return { height: 0, svg: '' };
   const good = metric.better === 'more' ? 'more is better' : 'less is better';
   const heading = `${text(0, 14, 'heading', metric.title)}\n${text(COLUMN_WIDTH, 14, 'quiet', good, 'end')}`;
-  return { height: y, svg: [heading, ...lines].join('\n') };
+  return { height: y, svg: [heading, text(0, 30, 'quiet', part.title), ...lines].join('\n') };
 }
 
 interface Bar {
@@ -114,6 +120,17 @@ function barOf({ route, median, min, max }: Bar, most: number, y: number, digits
 function text(x: number, y: number, className: string, words: string, anchor?: 'end'): string {
   const classes = className === '' ? '' : ` class="${className}"`;
   return `<text${classes} x="${x}" y="${y}"${anchor === undefined ? '' : ` text-anchor="${anchor}"`}>${escape(words)}</text>`;
+}
+
+/** Divided at its semicolons. */
+function wrapped(words: string): string[] {
+  const lines: string[] = [];
+  for (const word of words.split('; ')) {
+    const last = lines.at(-1);
+    if (last === undefined || last.length + word.length > LINE_LENGTH) lines.push(word);
+    else lines[lines.length - 1] = `${last}; ${word}`;
+  }
+  return lines;
 }
 
 function escape(words: string): string {

@@ -12,8 +12,8 @@ export const connections: Part = {
   name: 'connections',
   title: `pgbench -C -S with ${CLIENTS} clients`,
   metrics: [
-    { key: 'perS', title: 'connections/s', digits: 0, better: 'more', chart: true },
-    { key: 'cpuUs', title: 'CPU of the proxy, us/connection', digits: 1, better: 'less', chart: true },
+    { key: 'perS', title: 'connections/s', digits: 0, better: 'more', headline: true },
+    { key: 'cpuUs', title: 'CPU of the proxy, us/connection', digits: 1, better: 'less', headline: true },
   ],
   seconds: (settings, routes) => routes * runSeconds(settings),
   run: async (bench) => {

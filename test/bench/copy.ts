@@ -24,8 +24,8 @@ export const copy: Part = {
   name: 'copy',
   title: 'bulk COPY of one session',
   metrics: [
-    { key: 'mbPerS', title: 'MB/s', digits: 0, better: 'more', chart: true },
-    { key: 'cpuSPerGb', title: 'CPU of the proxy, s/GB', digits: 3, better: 'less', chart: true },
+    { key: 'mbPerS', title: 'MB/s', digits: 0, better: 'more', headline: true },
+    { key: 'cpuSPerGb', title: 'CPU of the proxy, s/GB', digits: 3, better: 'less', headline: true },
   ],
   seconds: ({ copyMegabytes, rounds }, routes) => 2 * routes * rounds * (0.3 + copyMegabytes / USUAL_MB_PER_S),
   run: async (bench) => {

@@ -8,6 +8,7 @@ import { sessionsText } from './cases.js';
 import { held } from './costs.js';
 import { closeSession, IdleServer, openSessions, sessionsThatFit } from './idle-sessions.js';
 import type { Bench, Part } from './part.js';
+import { say } from './progress.js';
 import { gatewayRoute, peerRoute } from './routes.js';
 import type { Route } from './routes.js';
 import { PEERS } from './peers.js';
@@ -20,7 +21,7 @@ export const idle: Part = {
   name: 'idle',
   title: 'sessions that do nothing, each after one query',
   metrics: [
-    { key: 'bytes', title: 'memory of the proxy, B/session', digits: 0, better: 'less', chart: true },
+    { key: 'bytes', title: 'memory of the proxy, B/session', digits: 0, better: 'less', headline: true },
     { key: 'descriptors', title: 'descriptors/session', digits: 2, better: 'less' },
     { key: 'emptyMb', title: 'memory without sessions, MB', digits: 1, better: 'less' },
   ],
@@ -29,6 +30,7 @@ export const idle: Part = {
   run: async (bench) => {
     const { settings, stand, progress } = bench;
     const most = sessionsThatFit();
+    if (most < Math.max(...settings.idleSessions)) say(`the limit of descriptors is for ${most} sessions only`);
     const counts = [...new Set(settings.idleSessions.map((count) => Math.min(count, most)))];
     const server = await IdleServer.start(stand.server.port);
     try {

@@ -22,7 +22,7 @@ export const mixed: Part = {
   name: 'mixed',
   title: `pgbench -S -M prepared with ${MIXED_CLIENTS} clients`,
   metrics: [
-    { key: 'p99Ms', title: 'p99, ms', digits: 3, better: 'less', chart: true },
+    { key: 'p99Ms', title: 'p99, ms', digits: 3, better: 'less', headline: true },
     { key: 'averageMs', title: 'average, ms', digits: 3, better: 'less' },
     { key: 'tps', title: 'transactions/s', digits: 0, better: 'more' },
     { key: 'copyMbPerS', title: 'COPY, MB/s', digits: 0, better: 'more' },

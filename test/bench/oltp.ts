@@ -12,10 +12,10 @@ export const oltp: Part = {
   name: 'oltp',
   title: 'pgbench -S -M prepared',
   metrics: [
-    { key: 'tps', title: 'transactions/s', digits: 0, better: 'more', chart: true },
+    { key: 'tps', title: 'transactions/s', digits: 0, better: 'more', headline: true },
     { key: 'averageMs', title: 'average, ms', digits: 3, better: 'less' },
-    { key: 'p99Ms', title: 'p99, ms', digits: 3, better: 'less', chart: true },
-    { key: 'cpuUs', title: 'CPU of the proxy, us/transaction', digits: 2, better: 'less', chart: true },
+    { key: 'p99Ms', title: 'p99, ms', digits: 3, better: 'less', headline: true },
+    { key: 'cpuUs', title: 'CPU of the proxy, us/transaction', digits: 2, better: 'less', headline: true },
   ],
   seconds: (settings, routes) => settings.clients.length * routes * runSeconds(settings),
   run: async (bench) => {

@@ -13,8 +13,8 @@ export interface Metric {
   readonly digits: number;
   /** Left out: neither is good. */
   readonly better?: Better;
-  /** It has a panel in the chart. */
-  readonly chart?: boolean;
+  /** It has a panel in the chart and a row in the README's table. */
+  readonly headline?: boolean;
 }
 
 export interface Bench {

@@ -127,9 +127,9 @@ export class Peer {
   }
 }
 
-/** As it calls itself, with its version. */
+/** Its name with its version. */
 export async function peerVersion(name: PeerName): Promise<string> {
   const { stdout, stderr } = await run(PEERS[name].version);
   // nginx says it on standard error.
-  return (stdout + stderr).trim().split('\n')[0] ?? '';
+  return `${PEERS[name].title} ${/\d+\.\d[\w.+~-]*/.exec(stdout + stderr)?.[0] ?? '?'}`;
 }

@@ -19,8 +19,9 @@ export async function hardware(): Promise<string> {
   return `${processors.length} x ${processors[0]?.model.trim() ?? '?'}, ${memory}; ${kernel}`;
 }
 
-export function postgresVersion(): Promise<string> {
-  return firstLine(postgresProgram('postgres'), '--version');
+export async function postgresVersion(): Promise<string> {
+  const words = await firstLine(postgresProgram('postgres'), '--version');
+  return `PostgreSQL ${/\d[\w.]*/.exec(words)?.[0] ?? '?'}`;
 }
 
 export async function firstLine(...command: readonly string[]): Promise<string> {

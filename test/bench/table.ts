@@ -26,23 +26,25 @@ export function caseTable(samples: readonly Sample[], part: Part, what: string):
   return markdownTable([head, ...rows]);
 }
 
-/** All cases with their medians: the table of the README. */
+/** The headlines of all cases with their medians: the table of the README. */
 export function overviewTable(samples: readonly Sample[], parts: readonly Part[]): string {
   const routes = routesOf(samples);
   const head = ['', ...routes, 'pg-gateway to the best peer'];
   const rows = parts.flatMap((part) =>
     casesOf(samples, part).flatMap((what) =>
-      part.metrics.map((metric) => {
-        const key = { part: part.name, case: what, metric: metric.key };
-        return [
-          `${what}: ${metric.title}`,
-          ...routes.map((route) => {
-            const seen = summary(samples, key, route);
-            return seen === undefined ? '' : format(seen.median, metric.digits);
-          }),
-          toBestPeer(samples, key, routes, metric),
-        ];
-      }),
+      part.metrics
+        .filter(({ headline }) => headline === true)
+        .map((metric) => {
+          const key = { part: part.name, case: what, metric: metric.key };
+          return [
+            `${what}: ${metric.title}`,
+            ...routes.map((route) => {
+              const seen = summary(samples, key, route);
+              return seen === undefined ? '' : format(seen.median, metric.digits);
+            }),
+            toBestPeer(samples, key, routes, metric),
+          ];
+        }),
     ),
   );
   return markdownTable([head, ...rows]);

@@ -20,7 +20,13 @@ export const workers: Part = {
     { key: 'p99Ms', title: 'p99, ms', digits: 3, better: 'less' },
     { key: 'cpuUs', title: 'CPU of the proxy, us/transaction', digits: 2, better: 'less' },
     { key: 'busiestUs', title: 'of the busiest worker', digits: 2, better: 'less' },
-    { key: 'capacity', title: 'transactions/s with the busiest worker full', digits: 0, better: 'more', chart: true },
+    {
+      key: 'capacity',
+      title: 'transactions/s with the busiest worker full',
+      digits: 0,
+      better: 'more',
+      headline: true,
+    },
   ],
   seconds: (settings) => settings.workers.length * (scalable(settings).length + 1) * runSeconds(settings),
   run: async (bench) => {
