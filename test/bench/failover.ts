@@ -167,7 +167,7 @@ async function describeMachine(): Promise<string> {
     hardware(),
     firstLine('patroni', '--version'),
     firstLine('etcd', '--version'),
-    firstLine('haproxy', '-v'),
+    firstLine('/usr/sbin/haproxy', '-v'),
     postgresVersion(),
   ]);
   return [...words, `node ${process.version}`, today()].join('; ');

@@ -36,7 +36,7 @@ export const idle: Part = {
     try {
       const connections = Math.max(...counts) + SPARE_CONNECTIONS;
       const options = { serverPort: server.port, workers: 1, connections };
-      const peers = settings.peers.filter((peer) => PEERS[peer].scales || peer === 'pgbouncer');
+      const peers = settings.peers.filter((peer) => PEERS[peer].variant !== true);
       for (const start of [...peers.map((peer) => () => peerRoute(peer, options)), () => gatewayRoute(options)]) {
         const route = await progress.during('idle sessions', start, ({ name }) => name);
         try {

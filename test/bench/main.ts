@@ -10,7 +10,7 @@ import { idle } from './idle.js';
 import { mixed } from './mixed.js';
 import { oltp } from './oltp.js';
 import type { Part } from './part.js';
-import { peerVersion } from './peers.js';
+import { peerVersion, PEERS } from './peers.js';
 import { Progress, say } from './progress.js';
 import { hardware, keep, postgresVersion, revision, today } from './results.js';
 import type { Sample } from './samples.js';
@@ -82,7 +82,7 @@ async function report(
 async function versionsOf(settings: Settings): Promise<Record<string, string>> {
   const peers: Record<string, string> = {};
   for (const peer of settings.peers) {
-    if (peer !== 'haproxy-splice') peers[peer] = await peerVersion(peer);
+    if (PEERS[peer].variant !== true) peers[peer] = await peerVersion(peer);
   }
   return {
     date: today(),

@@ -27,6 +27,8 @@ interface PeerKind {
   readonly command: (file: string, folder: string) => readonly string[];
   /** It can have several workers. */
   readonly scales: boolean;
+  /** Of another peer, for small and for bulk traffic; in all else they are the same. */
+  readonly variant?: boolean;
   /** What is in users.txt beside the configuration. */
   readonly users?: string;
   /** It refuses to be root. */
@@ -35,9 +37,9 @@ interface PeerKind {
 }
 
 const haproxy = {
-  command: (file: string) => ['haproxy', '-db', '-f', file],
+  command: (file: string) => ['/usr/sbin/haproxy', '-db', '-f', file],
   scales: true,
-  version: ['haproxy', '-v'],
+  version: ['/usr/sbin/haproxy', '-v'],
 };
 
 export const PEERS: Readonly<Record<PeerName, PeerKind>> = {
@@ -50,8 +52,7 @@ export const PEERS: Readonly<Record<PeerName, PeerKind>> = {
     ...haproxy,
     title: 'HAProxy, splice',
     configuration: (setup) => haproxyConfiguration(setup, { splice: true }),
-    // A column of its own for what may be different with it, no more.
-    scales: false,
+    variant: true,
   },
   nginx: {
     title: 'nginx',

@@ -64,5 +64,5 @@ export const workers: Part = {
 };
 
 function scalable({ peers }: Settings): PeerName[] {
-  return peers.filter((peer) => PEERS[peer].scales);
+  return peers.filter((peer) => PEERS[peer].scales && PEERS[peer].variant !== true);
 }
