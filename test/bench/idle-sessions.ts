@@ -5,6 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import type { Socket } from 'node:net';
+import { fileURLToPath } from 'node:url';
 
 import { Child } from '../helpers/child.js';
 import { queryMessage, startupMessage } from '../helpers/pg-session.js';
@@ -41,7 +42,7 @@ export class IdleServer {
 
   /** `realPort`: where probes are handed on to. */
   static async start(realPort: number): Promise<IdleServer> {
-    const script = new URL('idle-server.js', import.meta.url).pathname;
+    const script = fileURLToPath(new URL('idle-server.js', import.meta.url));
     const child = new Child([process.execPath, script, String(realPort)]);
     try {
       const port = await child.output('its port', (stdout) => (stdout.endsWith('\n') ? Number(stdout) : undefined));

@@ -10,9 +10,10 @@ import { idle } from './idle.js';
 import { mixed } from './mixed.js';
 import { oltp } from './oltp.js';
 import type { Part } from './part.js';
-import { peerVersion, PEERS } from './peers.js';
+import { peerVersion } from './peers.js';
 import { Progress, say } from './progress.js';
 import { hardware, keep, postgresVersion, revision, today } from './results.js';
+import { distinct } from './samples.js';
 import type { Sample } from './samples.js';
 import { HELP, settingsOf, UsageError } from './settings.js';
 import type { PartName, Settings } from './settings.js';
@@ -67,31 +68,33 @@ async function report(
   const targets = targetsOf(samples, parts, routesOf(samples));
   const overview = overviewTable(samples, parts);
   const lines = targetLines(targets);
-  const markdown = `${overview}\n\n(${machine}.)\n`;
+  const markdown = `${overview}\n\n(${roundsText(settings)} ${machine}.)\n`;
   console.log(`${LEGEND}\n`);
   if (settings.markdown) console.log(markdown);
   if (lines.length > 0) console.log(`Targets:\n  ${lines.join('\n  ')}\n`);
   const files = await keep(settings.tiny ? 'tiny' : 'perf', {
     json: `${JSON.stringify({ versions, settings, targets, samples }, undefined, 2)}\n`,
     svg: chartOf(samples, parts, machine),
-    md: `${markdown}\n${LEGEND}\n\n${lines.map((line) => `- ${line}`).join('\n')}\n`,
+    md: `${markdown}\n${lines.map((line) => `- ${line}`).join('\n')}\n`,
   });
   for (const file of files) console.log(file);
 }
 
 async function versionsOf(settings: Settings): Promise<Record<string, string>> {
-  const peers: Record<string, string> = {};
-  for (const peer of settings.peers) {
-    if (PEERS[peer].variant !== true) peers[peer] = await peerVersion(peer);
-  }
+  const peers = distinct(await Promise.all(settings.peers.map(peerVersion)));
   return {
     date: today(),
     machine: await hardware(),
     postgresql: await postgresVersion(),
-    ...peers,
+    ...Object.fromEntries(peers.map((words) => [words.split(' ')[0]?.toLowerCase() ?? '', words])),
     gateway: `pg-gateway ${(await revision()) ?? 'of no commit'}`,
     node: `node ${process.version}`,
   };
+}
+
+function roundsText({ rounds, seconds }: Settings): string {
+  const length = seconds === undefined ? '' : ` of ${seconds} s`;
+  return `Medians of ${rounds} rounds${length}, ratios are those within a round.`;
 }
 
 function duration(seconds: number): string {

@@ -128,9 +128,9 @@ export class Peer {
   }
 }
 
-/** Its name with its version. */
+/** The name of the program with its version. */
 export async function peerVersion(name: PeerName): Promise<string> {
   const { stdout, stderr } = await run(PEERS[name].version);
   // nginx says it on standard error.
-  return `${PEERS[name].title} ${/\d+\.\d[\w.+~-]*/.exec(stdout + stderr)?.[0] ?? '?'}`;
+  return `${PEERS[name].title.split(',')[0] ?? ''} ${/\d+\.\d[\w.+~-]*/.exec(stdout + stderr)?.[0] ?? '?'}`;
 }
