@@ -20,6 +20,6 @@ export function churnText(count: number): string {
   return `${sessionsText(count)} opened and closed`;
 }
 
-function counted(count: number, what: string): string {
+export function counted(count: number, what: string): string {
   return `${count} ${what}${count === 1 ? '' : 's'}`;
 }

@@ -2,6 +2,7 @@
 // `npm run bench`: this gateway beside HAProxy, nginx and PgBouncer, and the direct way, in one run on one machine.
 
 import { closeAll } from '../helpers/cleanup.js';
+import { counted } from './cases.js';
 import { chartOf } from './chart.js';
 import { churn } from './churn.js';
 import { connections } from './connections.js';
@@ -94,7 +95,7 @@ async function versionsOf(settings: Settings): Promise<Record<string, string>> {
 
 function roundsText({ rounds, seconds }: Settings): string {
   const length = seconds === undefined ? '' : ` of ${seconds} s`;
-  return `Medians of ${rounds} rounds${length}, ratios are those within a round.`;
+  return `Medians of ${counted(rounds, 'round')}${length}, ratios are those within a round.`;
 }
 
 function duration(seconds: number): string {
