@@ -8,8 +8,8 @@ import type { Key, Sample } from './samples.js';
 import { spreadOf } from './statistics.js';
 
 export const LEGEND =
-  'Medians of all rounds, ± half of the range. In parentheses and in the last column: the medians of the ratios of\n' +
-  'each round, in parentheses to the direct way, in the last column of pg-gateway to the best of the others.';
+  'Medians of all rounds, ± half of the range. In parentheses the ratio to the direct way, in the last column that of\n' +
+  'pg-gateway to the best of the others: the medians of the ratios within a round.';
 
 /** One case with all that is known of it. */
 export function caseTable(samples: readonly Sample[], part: Part, what: string): string {
@@ -91,5 +91,6 @@ function toBestPeer(samples: readonly Sample[], key: Key, routes: readonly strin
   if (better === undefined) return '';
   const peer = bestPeer(samples, key, routes, better);
   const seen = peer === undefined ? undefined : ratio(samples, key, GATEWAY, peer);
-  return peer === undefined || seen === undefined ? '' : `${seen.median.toFixed(2)} x ${peer}`;
+  // What costs nothing measurable may come out below it.
+  return peer === undefined || seen === undefined || seen.median <= 0 ? '' : `${seen.median.toFixed(2)} x ${peer}`;
 }
