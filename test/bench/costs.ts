@@ -20,11 +20,14 @@ export interface CpuUse {
 const TICK_NS = 10_000_000;
 const LOOK_EVERY_MS = 250;
 
-/** All threads of the processes. Those of a proxy live as long as it does. */
+/**
+ * All threads of the processes. Those of a proxy live as long as it does.
+ * @throws Error if one of the processes has ended
+ */
 export function cpuTimes(pids: readonly number[]): CpuTimes {
   const times = new Map<string, number>();
   for (const pid of pids) {
-    for (const task of readdirSync(`/proc/${pid}/task`)) {
+    for (const task of tasksOf(pid)) {
       const time = threadNs(`/proc/${pid}/task/${task}`);
       if (time !== undefined) times.set(`${pid}/${task}`, time);
     }
@@ -52,6 +55,14 @@ export async function held(pids: readonly number[], seconds: number): Promise<He
     await observeFor(LOOK_EVERY_MS);
   } while (performance.now() < end);
   return { bytes: quantile(readings, 0.5), descriptors: sum(pids.map((pid) => descriptorsOf(pid).length)) };
+}
+
+function tasksOf(pid: number): string[] {
+  try {
+    return readdirSync(`/proc/${pid}/task`);
+  } catch (error) {
+    throw new Error(`the process ${pid} of the proxy has ended`, { cause: error });
+  }
 }
 
 /** To the nanosecond where the kernel has that (CONFIG_SCHED_INFO), else in ticks. Undefined: the thread has ended. */
