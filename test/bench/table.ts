@@ -23,7 +23,7 @@ export function caseTable(samples: readonly Sample[], part: Part, what: string):
       toBestPeer(samples, key, routes, metric),
     ];
   });
-  return markdownTable([head, ...rows]);
+  return markdownTable([head, ...rows.filter(hasFigures)]);
 }
 
 /** The headlines of all cases with their medians: the table of the README. */
@@ -47,7 +47,12 @@ export function overviewTable(samples: readonly Sample[], parts: readonly Part[]
         }),
     ),
   );
-  return markdownTable([head, ...rows]);
+  return markdownTable([head, ...rows.filter(hasFigures)]);
+}
+
+/** A metric may be of some cases only. */
+function hasFigures([, ...cells]: readonly string[]): boolean {
+  return cells.some((cell) => cell !== '');
 }
 
 /** In the order of the columns. */

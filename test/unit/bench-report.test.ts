@@ -69,6 +69,15 @@ test('the overview has a row for each case and headline', () => {
   assert.match(rows[5] ?? '', /^\| 64 clients: CPU, us +\| +\| +15\.0 \|/);
 });
 
+test('a metric of other cases has no row', () => {
+  const other: Part = {
+    ...OLTP,
+    metrics: [...OLTP.metrics, { key: 'other', title: 'other', digits: 0, headline: true }],
+  };
+  assert.is(caseTable(SAMPLES, other, '8 clients'), caseTable(SAMPLES, OLTP, '8 clients'));
+  assert.is(overviewTable(SAMPLES, [other]), overviewTable(SAMPLES, [OLTP]));
+});
+
 test('numbers', () => {
   assert.is(format(1234567.891, 1), '1,234,567.9');
   assert.is(format(0.5, 3), '0.500');
