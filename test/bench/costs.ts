@@ -41,7 +41,7 @@ export function cpuBetween(before: CpuTimes, after: CpuTimes): CpuUse {
 }
 
 export interface Held {
-  /** Memory in RAM, what processes share counted once. */
+  /** Memory in RAM that is not of a file, what processes share counted once. A program's file is shared with others. */
   readonly bytes: number;
   readonly descriptors: number;
 }
@@ -77,9 +77,11 @@ function threadNs(path: string): number | undefined {
 }
 
 function proportionalBytes(pid: number): number {
-  const match = /^Pss:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8'));
-  if (match === null) throw new Error(`/proc/${pid}/smaps_rollup has no Pss`);
-  return Number(match[1]) * 1024;
+  const text = readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8');
+  const sizes = [...text.matchAll(/^Pss_(?:Anon|Shmem):\s+(\d+) kB/gm)].map(([, size]) => Number(size) * 1024);
+  if (sizes.length !== 2)
+    throw new Error(`/proc/${pid}/smaps_rollup has no Pss_Anon and Pss_Shmem: it needs Linux 5.3`);
+  return sum(sizes);
 }
 
 function read(path: string): string | undefined {

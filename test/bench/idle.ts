@@ -23,7 +23,7 @@ export const idle: Part = {
   metrics: [
     { key: 'bytes', title: 'memory of the proxy, B/session', digits: 0, better: 'less', headline: true },
     { key: 'descriptors', title: 'descriptors/session', digits: 2, better: 'less' },
-    { key: 'emptyMb', title: 'memory without sessions, MB', digits: 1, better: 'less' },
+    { key: 'emptyMb', title: 'without sessions, MB', digits: 1, better: 'less' },
   ],
   seconds: ({ idleSessions, settleSeconds, peers }) =>
     (peers.length + 1) * ((idleSessions.length + 1) * settleSeconds + Math.max(...idleSessions) / OPENED_PER_S),

@@ -139,7 +139,10 @@ test('targets of all else, each met and not', () => {
         one('mixed', 'beside a COPY', 'pg-gateway', { p99Ms: good ? 1.2 : 1.3 }),
       ],
     ],
-    ['churn', (good) => [one('churn', 'c', 'pg-gateway', { bytes: good ? -3 : 11, beforeMb: 30, afterMb: 30 })]],
+    [
+      'churn',
+      (good) => [one('churn', 'c', 'pg-gateway', { bytes: good ? -3 : 11, beforeMb: 30, afterMb: 30, restMb: 0 })],
+    ],
     [
       'workers',
       (good) => [
