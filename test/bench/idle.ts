@@ -4,6 +4,7 @@
 
 import type { Socket } from 'node:net';
 
+import { observeFor } from '../helpers/wait.js';
 import { sessionsText } from './cases.js';
 import { held } from './costs.js';
 import { closeSession, IdleServer, openSessions, sessionsThatFit } from './idle-sessions.js';
@@ -16,6 +17,8 @@ import { PEERS } from './peers.js';
 /** For the announcement. */
 const OPENED_PER_S = 2000;
 const SPARE_CONNECTIONS = 50;
+/** In readings: a heap with a garbage collector keeps what the start has left behind for some twenty seconds. */
+const REST = 3;
 
 export const idle: Part = {
   name: 'idle',
@@ -26,7 +29,7 @@ export const idle: Part = {
     { key: 'emptyMb', title: 'without sessions, MB', digits: 1, better: 'less' },
   ],
   seconds: ({ idleSessions, settleSeconds, peers }) =>
-    (peers.length + 1) * ((idleSessions.length + 1) * settleSeconds + Math.max(...idleSessions) / OPENED_PER_S),
+    (peers.length + 1) * ((idleSessions.length + 1 + REST) * settleSeconds + Math.max(...idleSessions) / OPENED_PER_S),
   run: async (bench) => {
     const { settings, stand, progress } = bench;
     const most = sessionsThatFit();
@@ -55,9 +58,10 @@ export const idle: Part = {
 async function measure({ settings, progress, record }: Bench, route: Route, counts: readonly number[]): Promise<void> {
   const sessions: Socket[] = [];
   try {
-    const empty = await progress.during(`idle, 0 sessions, ${route.name}`, () =>
-      held(route.pids, settings.settleSeconds),
-    );
+    const empty = await progress.during(`idle, 0 sessions, ${route.name}`, async () => {
+      await observeFor(REST * settings.settleSeconds * 1000);
+      return held(route.pids, settings.settleSeconds);
+    });
     for (const count of counts) {
       const figures = await progress.during(
         `idle, ${sessionsText(count)}, ${route.name}`,
