@@ -3,16 +3,10 @@
 // side through the same failovers of one Patroni cluster. How long each takes from "the
 // new primary accepts writes" to the first write that gets there, and what its clients see.
 
-import { mkdir, writeFile } from 'node:fs/promises';
-import { cpus, totalmem } from 'node:os';
-import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 
 import { closeAll } from '../helpers/cleanup.js';
-import { succeed } from '../helpers/child.js';
 import { Gateway } from '../helpers/gateway.js';
-import { PROJECT_ROOT } from '../helpers/paths.js';
-import { postgresProgram } from '../helpers/postgres-install.js';
 import { PatroniCluster } from '../patroni/cluster.js';
 import { createWrittenTable, FAILOVER_KINDS, failOver } from '../patroni/failovers.js';
 import type { FailoverKind } from '../patroni/failovers.js';
@@ -22,6 +16,8 @@ import { Load } from '../patroni/load.js';
 import type { Route } from '../patroni/load.js';
 import { figuresOf, textOf } from '../patroni/summary.js';
 import { HaProxy } from './haproxy.js';
+import { say } from './progress.js';
+import { firstLine, hardware, keep, postgresVersion, today } from './results.js';
 
 const HELP = `Usage: npm run bench:failover -- [OPTION]... [KIND]...
 
@@ -36,7 +32,6 @@ or more of: ${FAILOVER_KINDS.join(' ')}. Default: all.
 Results are kept in build/bench/.
 `;
 
-const RESULTS = join(PROJECT_ROOT, 'build/bench');
 const EXIT_USAGE = 64;
 const ROUNDS = '20';
 /** What a round takes, for the announcement. */
@@ -160,36 +155,22 @@ async function report(done: readonly Round[], routes: readonly string[], gateway
     ...lines,
   ].join('\n');
   console.log(`\n${table}\n\n${machine}`);
-  await mkdir(RESULTS, { recursive: true });
-  const name = join(RESULTS, `failover-${stamp()}`);
-  await writeFile(`${name}.json`, `${JSON.stringify({ machine, figures, rounds: done }, undefined, 2)}\n`);
-  await writeFile(`${name}.gateway.log`, gatewayLog);
-  console.log(`${name}.json`);
+  const [file] = await keep('failover', {
+    json: `${JSON.stringify({ machine, figures, rounds: done }, undefined, 2)}\n`,
+    'gateway.log': gatewayLog,
+  });
+  console.log(file);
 }
 
 async function describeMachine(): Promise<string> {
-  const first = async (...command: readonly string[]): Promise<string> =>
-    (await succeed(command)).trim().split('\n')[0] ?? '';
-  const processors = cpus();
-  const versions = await Promise.all([
-    first('patroni', '--version'),
-    first('etcd', '--version'),
-    first('haproxy', '-v'),
-    first(postgresProgram('postgres'), '--version'),
-    first('uname', '-sr'),
+  const words = await Promise.all([
+    hardware(),
+    firstLine('patroni', '--version'),
+    firstLine('etcd', '--version'),
+    firstLine('/usr/sbin/haproxy', '-v'),
+    postgresVersion(),
   ]);
-  const hardware = `${processors.length} x ${processors[0]?.model ?? '?'}, ${Math.round(totalmem() / 2 ** 30)} GiB`;
-  return [hardware, ...versions, `node ${process.version}`, new Date().toISOString().slice(0, 10)].join('; ');
-}
-
-function stamp(): string {
-  return new Date().toISOString().slice(0, 19).replace(/[:T]/g, '-');
-}
-
-const start = performance.now();
-
-function say(text: string): void {
-  console.log(`${((performance.now() - start) / 1000).toFixed(0).padStart(5)} s  ${text}`);
+  return [...words, `node ${process.version}`, today()].join('; ');
 }
 
 async function main(args: readonly string[]): Promise<number> {

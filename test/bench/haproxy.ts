@@ -31,7 +31,7 @@ export class HaProxy {
     const file = join(folder.path, 'haproxy.cfg');
     await writeFile(file, configuration(port, nodes));
     // -db: in the foreground.
-    const proxy = new HaProxy(port, folder, new Child(['haproxy', '-db', '-f', file], { cwd: '/' }));
+    const proxy = new HaProxy(port, folder, new Child(['/usr/sbin/haproxy', '-db', '-f', file], { cwd: '/' }));
     try {
       await eventually('HAProxy to accept clients', async () => {
         if (proxy.#process.result !== undefined) throw new Error(proxy.#process.stderr);
