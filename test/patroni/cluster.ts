@@ -97,6 +97,14 @@ export class PatroniCluster {
     await this.#eventually(`${node.name} to lead`, () => node.leads(), HEALTHY_DEADLINE_MS);
   }
 
+  /** Whether this node leads within that time. */
+  async leadsWithin(deadlineMs: number, node: PatroniNode): Promise<boolean> {
+    return eventually(`${node.name} to lead`, () => node.leads(), { deadlineMs, everyMs: LOOK_MS }).then(
+      () => true,
+      () => false,
+    );
+  }
+
   /** Patroni looks on and does nothing; or it acts again. Waits until all nodes know. */
   async pause(paused: boolean): Promise<void> {
     await this.nodes[0]?.call('PATCH', '/config', { pause: paused ? true : null });

@@ -24,6 +24,8 @@ export const KINDS_VARIABLE = 'PG_GATEWAY_FAILOVER_KINDS';
 
 /** How long a dead primary is dead before the others know: a lease takes its time, clients go on trying. */
 const LEASE_MS = 1000;
+/** What a promoted server takes at most to get the leader key of one that has been demoted, in a pause. */
+const KEY_MS = 15_000;
 /** After the new primary has been found by all, for what comes late. */
 const AFTERMATH_MS = 500;
 
@@ -71,6 +73,8 @@ const DO: Readonly<
     await cluster.pause(true);
     await old.restartAsStandby();
     await next.promote();
+    // Patroni 3.0 at times leaves the key with the old leader, and then nobody leads for as long as the pause lasts.
+    if (!(await cluster.leadsWithin(KEY_MS, next))) await cluster.expireLeader();
     await cluster.leads(next);
     await next.settlePromotion();
     await cluster.pause(false);
