@@ -20,7 +20,7 @@ export function threadIds(pid: number, name: RegExp): number[] {
 
 /** @throws Error saying why where the machine does not permit it (ptrace(2), "Ptrace access mode checking") */
 export async function freezeThread(thread: number): Promise<FrozenThread> {
-  const child = new Child(['python3', testFile('helpers/freeze-thread.py'), String(thread)]);
+  const child = new Child(['python3', testFile('helpers/thread-fault.py'), 'freeze', String(thread)]);
   try {
     const answer = await child.output('the thread to stand still', (stdout) => /^(.+)\n/.exec(stdout)?.[1]);
     if (answer !== 'frozen') throw new Error(`thread ${thread} cannot be stopped: ${answer}`);

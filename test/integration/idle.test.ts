@@ -58,14 +58,16 @@ test(`${SESSIONS} idle sessions hold two descriptors each, and nothing when they
   await eventually('the first sessions to be gone', async () => {
     return (await one.samples()).get('pg_gateway_connections_active') === 0;
   });
-  // The connection of the scrape itself closes after its answer.
+  // The connection of the scrape itself closes after its answer: what is counted has been the same for a second.
   const settled = async (): Promise<number> => {
     let last = -1;
+    let same = 0;
     return eventually('a steady number of descriptors', async () => {
       const before = last;
       last = descriptorsOf(one.pid).length;
+      same = before === last ? same + 1 : 0;
       await observeFor(200);
-      return before === last ? last : undefined;
+      return same === 5 ? last : undefined;
     });
   };
   const before = await settled();

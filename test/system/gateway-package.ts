@@ -14,6 +14,9 @@ export const SERVICE = 'pg-gateway.service';
 export const SOCKET = 'pg-gateway.socket';
 export const METRICS_SOCKET = 'pg-gateway-metrics.socket';
 
+/** The threads that move the bytes. */
+export const WORKER = /^pg-gw-worker/;
+
 export const CONFIG_FILE = '/etc/pg-gateway/pg-gateway.toml';
 /** Read after the file of the package, which stays as it is. */
 const TEST_CONFIG_FILE = '/etc/pg-gateway/conf.d/test.toml';
@@ -62,6 +65,18 @@ export async function mainPid(machine: Machine, unit = SERVICE): Promise<number>
   const pid = Number(await machine.property(unit, 'MainPID'));
   if (pid === 0) throw new Error(`${unit} has no process: ${await machine.property(unit, 'ActiveState')}`);
   return pid;
+}
+
+/** Ids of the service's threads whose name matches. */
+export async function threads(machine: Machine, name: RegExp): Promise<number[]> {
+  const listing = await machine.shell('cd /proc/$1/task; grep -H . */comm', String(await mainPid(machine)));
+  return listing
+    .trimEnd()
+    .split('\n')
+    .flatMap((line) => {
+      const [, tid, comm = ''] = /^(\d+)\/comm:(.*)$/.exec(line) ?? [];
+      return name.test(comm) ? [Number(tid)] : [];
+    });
 }
 
 /** Waits until the service runs, in another process than `before`. */

@@ -18,12 +18,17 @@ import {
   samples,
   SERVICE,
   SOCKET,
+  threads,
+  WORKER,
 } from './gateway-package.js';
 import type { Machine } from './machine.js';
 
 const RESTARTS = 10;
 const KILLS = 20;
 const IDLE_SESSIONS = 1000;
+const FAULT = '/root/thread-fault.py';
+/** Each opened and closed at once. */
+const SHORT_SESSIONS = 10_000;
 /** No new connections among them: restart.test.ts has those, and what a kill may do to one. */
 const WORK = ['pgbench', 'out', 'in', 'tls', 'listen'] as const;
 
@@ -61,7 +66,7 @@ test.before(async () => {
   for (const file of ['survival-load.sh', 'stall-load.py']) {
     await machine.copyIn(testFile(`system/${file}`), `/root/${file}`);
   }
-  await machine.copyIn(testFile('helpers/freeze-thread.py'), '/root/freeze-thread.py');
+  await machine.copyIn(testFile('helpers/thread-fault.py'), FAULT);
   await machine.write('/etc/systemd/system/pg-gateway.service.d/test.conf', '[Service]\nWatchdogSec=3\n');
   await machine.systemctl('daemon-reload');
   await machine.systemctl('start', SERVICE);
@@ -92,6 +97,11 @@ async function nextProcess(before: number): Promise<void> {
   });
 }
 
+/** Of systemd itself, which keeps the store. */
+async function managerDescriptors(): Promise<number> {
+  return Number(await machine.shell('ls /proc/1/fd | wc -l'));
+}
+
 /** What was lost over the test's life, by the journal. */
 async function lostSessions(): Promise<string[]> {
   const entries = await machine.journal({ unit: SERVICE });
@@ -119,12 +129,14 @@ test(`${RESTARTS} restarts and ${KILLS} kills at any moment`, async () => {
 test('the watchdog, a crash, an upgrade, reloads, and systemd executed anew', async () => {
   await underWork('watchdog, crash, upgrade, reloads, daemon-reexec', async () => {
     const frozen = await mainPid(machine);
-    const freezer = machine.start(['python3', '/root/freeze-thread.py', String(frozen)]);
+    const freezer = machine.start(['python3', FAULT, 'freeze', String(frozen)]);
     await freezer.output('the thread to stand still', (stdout) => /^frozen\n/.exec(stdout) ?? undefined);
     await machine.logged(/Watchdog timeout/, { unit: SERVICE }, { deadlineMs: 30_000 });
     await freezer.close();
     const crashed = await restarted(machine, frozen);
-    await machine.succeed(['kill', '-SEGV', String(crashed)]);
+    const [worker] = await threads(machine, WORKER);
+    assert.is(await machine.succeed(['python3', FAULT, 'crash', String(worker)]), 'crashing\n');
+    await machine.logged(/code=(killed|dumped), status=11\/SEGV/, { unit: SERVICE });
     await restarted(machine, crashed);
     await install(machine, NEWER_PACKAGE_VARIABLE);
     for (let i = 0; i < 10; i += 1) await machine.systemctl('reload', SERVICE);
@@ -170,12 +182,39 @@ test(`${IDLE_SESSIONS} sessions that ask now and then wait a moment at most`, as
   assert.is(recovered, IDLE_SESSIONS);
 });
 
-test('nothing is left of sessions that have ended', async () => {
+test(`nothing is left of ${SHORT_SESSIONS} sessions that have ended`, async () => {
+  const stored = async (): Promise<number> => Number(await machine.property(SERVICE, 'NFileDescriptorStore'));
+  const accepted = async (): Promise<number> => (await samples(machine)).get('pg_gateway_connections_total');
+  const managerBefore = await managerDescriptors();
+  // The oldest lives as long as all the others come and go.
+  const psql = machine.start(['psql', '-XAtq', '-h', '127.0.0.1', '-U', 'postgres', '-d', 'postgres', '-f', '-']);
+  psql.write("SELECT 'first';\n");
+  await psql.output('an answer', (stdout) => stdout.includes('first') || undefined);
+  const before = await accepted();
+  const clients = 8;
+  const args = ['-n', '-S', '-C', '-c', `${clients}`, '-t', `${SHORT_SESSIONS / clients}`, '-h', '127.0.0.1'];
+  const pgbench = machine.start(['pgbench', ...args, '-U', 'postgres', 'postgres']);
+  const most = [await stored()];
+  const look = setInterval(() => void stored().then((count) => most.push(count)), 500);
+  const { status, stderr } = await within(120_000, 'the end of pgbench', pgbench.ended);
+  clearInterval(look);
+  assert.is(status, 0, stderr);
+  assert.ok((await accepted()) - before >= SHORT_SESSIONS);
+  note(`${SHORT_SESSIONS} sessions opened and closed: at most ${Math.max(...most)} descriptors in the store`);
+  // The ledger and the segments of the parking lot: as many as the living and the last to end need.
+  assert.ok(Math.max(...most) <= 9, `${most.join(' ')} descriptors in the store`);
+  psql.write("SELECT 'last';\n");
+  await psql.output('an answer', (stdout) => stdout.includes('last') || undefined);
+  await psql.close();
+
   await eventually('no session to be kept', async () => {
     return (await samples(machine)).get('pg_gateway_sessions_kept') === 0;
   });
-  const stored = Number(await machine.property(SERVICE, 'NFileDescriptorStore'));
-  assert.ok(stored <= 3, `${stored} descriptors in the store: the ledger and one socket pair expected`);
+  assert.ok(
+    (await stored()) <= 3,
+    `${await stored()} descriptors in the store: the ledger and one socket pair expected`,
+  );
+  await eventually('systemd to have no more than before', async () => (await managerDescriptors()) <= managerBefore);
   const lingering = await machine.shell(
     `ss -Htn state connected '( sport = :5432 or dport = :${Cluster.primary} )' | grep -v TIME-WAIT | wc -l`,
   );

@@ -5,10 +5,10 @@
 import { testFile } from '../helpers/paths.js';
 import { assert, suite } from '../helpers/suite.js';
 import type { Cluster } from './cluster.js';
-import { bootWithGateway, mainPid, restarted, SERVICE } from './gateway-package.js';
+import { bootWithGateway, mainPid, restarted, SERVICE, threads, WORKER } from './gateway-package.js';
 import type { Machine } from './machine.js';
 
-const FREEZE = '/root/freeze-thread.py';
+const FAULT = '/root/thread-fault.py';
 
 const test = suite('watchdog');
 
@@ -17,7 +17,7 @@ let cluster: Cluster;
 
 test.before(async () => {
   ({ machine, cluster } = await bootWithGateway());
-  await machine.copyIn(testFile('helpers/freeze-thread.py'), FREEZE);
+  await machine.copyIn(testFile('helpers/thread-fault.py'), FAULT);
   // The shipped one would only make the test long.
   await machine.write('/etc/systemd/system/pg-gateway.service.d/test.conf', '[Service]\nWatchdogSec=2\n');
   await machine.systemctl('daemon-reload');
@@ -26,22 +26,10 @@ test.before(async () => {
 
 test.after(() => machine.close());
 
-/** Thread ids of the gateway whose name matches. */
-async function threads(name: RegExp): Promise<number[]> {
-  const listing = await machine.shell('cd /proc/$1/task; grep -H . */comm', String(await mainPid(machine)));
-  return listing
-    .trimEnd()
-    .split('\n')
-    .flatMap((line) => {
-      const [, tid, comm = ''] = /^(\d+)\/comm:(.*)$/.exec(line) ?? [];
-      return name.test(comm) ? [Number(tid)] : [];
-    });
-}
-
 async function freezeAndSee(thread: number, said: RegExp): Promise<void> {
   const before = await mainPid(machine);
   const mark = await machine.mark();
-  const freezer = machine.start(['python3', FREEZE, String(thread)]);
+  const freezer = machine.start(['python3', FAULT, 'freeze', String(thread)]);
   try {
     await freezer.output('the thread to stand still', (stdout) => /^frozen\n/.exec(stdout) ?? undefined);
     await machine.logged(/Watchdog timeout/, { unit: SERVICE, after: mark }, { deadlineMs: 30_000 });
@@ -65,7 +53,7 @@ test('a frozen event loop is restarted', async () => {
 });
 
 test('a frozen worker thread is restarted, and the log names it', async () => {
-  const [worker] = await threads(/^pg-gw-worker/);
+  const [worker] = await threads(machine, WORKER);
   if (worker === undefined) throw new Error('no worker thread');
   await freezeAndSee(worker, /no heartbeat from a worker/);
 });
