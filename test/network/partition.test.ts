@@ -67,6 +67,39 @@ register('a silent primary: doubted within the bound, no session cut; then its s
   });
 });
 
+register('a primary that falls silent while its probe connects is doubted within the bound as well', async () => {
+  const link = { delayMs: 100, lossPercent: 0 };
+  // A connection takes some round trips of 200 ms: time enough to cut the line while it is being made.
+  const times = { checkEveryMs: 500, connectTimeoutMs: 3000, queryTimeoutMs: 1000 };
+  const env = {
+    LOG_LEVEL: 'debug',
+    CHECK_EVERY: String(times.checkEveryMs / 1000),
+    CONNECT_TIMEOUT_MS: String(times.connectTimeoutMs),
+    QUERY_TIMEOUT_MS: String(times.queryTimeoutMs),
+  };
+  await withLab(async (lab) => {
+    const { network, primary, hosts } = lab;
+    await withGateway(lab, env, async (gateway) => {
+      const before = gateway.mark;
+      await primary.query(
+        `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'pg-gateway'`,
+      );
+      // From now on it connects anew: that its connection was terminated says nothing about the server.
+      await gateway.logged('probe round', {}, 15_000, before);
+      await network.isolate(hosts.primary);
+      const doubtMs = await timed(() => gateway.logged('STATE CHANGE', { reason: 'primary-in-doubt' }, 15_000, before));
+      const boundMs = times.checkEveryMs + times.connectTimeoutMs;
+      note(
+        `a primary silent towards a new probe was doubted after ${doubtMs.toFixed(0)} ms; the bound is ${boundMs} ms`,
+      );
+      assert.ok(doubtMs <= boundMs + SLACK_MS, `doubted after ${doubtMs.toFixed(0)} ms`);
+      const failed = { server: primary.candidate, reason: 'connect_timeout' };
+      await gateway.metric('pg_gateway_probe_failures_total', failed, (value) => value > 0);
+      assert.is(await sessionsCut(gateway), 0);
+    });
+  }, link);
+});
+
 register('a silent standby, silent servers, and each direction alone: sessions live through it', async () => {
   await withLab(async (lab) => {
     const { network, primary, standby, hosts } = lab;

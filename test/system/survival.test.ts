@@ -63,7 +63,7 @@ let machine: Machine;
 test.before(async () => {
   ({ machine } = await bootWithGateway());
   await machine.shell(PREPARE);
-  for (const file of ['survival-load.sh', 'stall-load.py']) {
+  for (const file of ['survival-load.sh', 'stall-load.py', 'short-sessions.py']) {
     await machine.copyIn(testFile(`system/${file}`), `/root/${file}`);
   }
   await machine.copyIn(testFile('helpers/thread-fault.py'), FAULT);
@@ -191,14 +191,13 @@ test(`nothing is left of ${SHORT_SESSIONS} sessions that have ended`, async () =
   psql.write("SELECT 'first';\n");
   await psql.output('an answer', (stdout) => stdout.includes('first') || undefined);
   const before = await accepted();
-  const clients = 8;
-  const args = ['-n', '-S', '-C', '-c', `${clients}`, '-t', `${SHORT_SESSIONS / clients}`, '-h', '127.0.0.1'];
-  const pgbench = machine.start(['pgbench', ...args, '-U', 'postgres', 'postgres']);
+  const load = machine.start(['python3', '/root/short-sessions.py', '5432', String(SHORT_SESSIONS)]);
   const most = [await stored()];
-  const look = setInterval(() => void stored().then((count) => most.push(count)), 500);
-  const { status, stderr } = await within(120_000, 'the end of pgbench', pgbench.ended);
+  const look = setInterval(() => void stored().then((count) => most.push(count), console.error), 500);
+  const { status, stdout, stderr } = await within(100_000, 'the end of the sessions', load.ended);
   clearInterval(look);
   assert.is(status, 0, stderr);
+  assert.is(stdout, `done ${SHORT_SESSIONS}\n`);
   assert.ok((await accepted()) - before >= SHORT_SESSIONS);
   note(`${SHORT_SESSIONS} sessions opened and closed: at most ${Math.max(...most)} descriptors in the store`);
   // The ledger and the segments of the parking lot: as many as the living and the last to end need.
