@@ -48,6 +48,18 @@ Relay::Drain Relay::drain(Pipe& pipe, int sink) {
 
 PumpResult Relay::pump(int source, int sink, PipePool& pool) {
   if (!runnable()) return PumpResult::kWaiting;
+  const std::uint64_t before = delivered_;
+  const PumpResult result = move(source, sink, pool);
+  const std::uint64_t moved = delivered_ - before;
+  if (moved < kLargeTurn || !stream_source_ || ended_) {
+    bulk_bytes_ = 0;
+  } else if (bulk_bytes_ < kBulkBytes) {
+    bulk_bytes_ += static_cast<std::uint32_t>(moved);
+  }
+  return result;
+}
+
+PumpResult Relay::move(int source, int sink, PipePool& pool) {
   const std::uint64_t budget_end = delivered_ + kTurnBudget;
   std::unique_ptr<Pipe> pipe = std::move(pipe_);
 

@@ -32,6 +32,9 @@ class Relay {
   // At most this many bytes a turn, so that one bulk transfer does not starve the
   // small queries of the same worker.
   static constexpr std::size_t kTurnBudget = 512 * 1024;
+  // What has moved this much, in turns of at least kLargeTurn each, is a bulk transfer.
+  static constexpr std::uint32_t kBulkBytes = 1 << 20;
+  static constexpr std::uint32_t kLargeTurn = 4096;
   // At most this many bytes in one splice: bounds what a stalled sink keeps.
   static constexpr std::size_t kMaxTake = 256 * 1024;
 
@@ -64,6 +67,15 @@ class Relay {
   }
   void resume_ended() { ended_ = true; }
 
+  // A bulk transfer from a stream runs through.
+  bool in_bulk() const { return bulk_bytes_ >= kBulkBytes; }
+  // An edge of the source may be missing. While the sink is full nothing can be read: that is
+  // the end of a bulk transfer for now.
+  void look_again() {
+    readable_ = true;
+    if (blocked_) bulk_bytes_ = 0;
+  }
+
   // Moves bytes until something blocks. `source` and `sink` are borrowed.
   [[nodiscard]] PumpResult pump(int source, int sink, PipePool& pool);
 
@@ -75,11 +87,13 @@ class Relay {
  private:
   enum class Drain : std::uint8_t { kEmpty, kBlocked, kFailed };
   Drain drain(Pipe& pipe, int sink);
+  PumpResult move(int source, int sink, PipePool& pool);
 
   std::unique_ptr<Pipe> pipe_;
   std::uint64_t delivered_ = 0;
   std::uint64_t owner_;
   std::uint32_t residue_ = 0;
+  std::uint32_t bulk_bytes_ = 0;  // moved in large turns since the last small one
   int last_errno_ = 0;
   bool stream_source_;
   bool readable_ = false;

@@ -48,6 +48,7 @@ void Session::begin(UniqueFd client_socket, bool tcp, const Kept& place) {
   down_ = Relay(true, pipe_owner(kept.id, Direction::kDown));
   epoch = 0;
   declined = 0;
+  coalesced = {};
   tcp_client_ = tcp;
   client_gone_ = false;
   client_reset_ = false;

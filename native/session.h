@@ -28,6 +28,7 @@
 // A connect that is started again because the route moved stays in kConnecting.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -91,6 +92,10 @@ class Session {
   bool taking_farewell() const {
     return (backend_gone_ && !down_.ended()) || (client_gone_ && !up_.ended());
   }
+  // A bulk transfer runs from `source` to the other side.
+  bool in_bulk(Side source) const { return (source == Side::kClient ? up_ : down_).in_bulk(); }
+  // There may be something to read that no event will tell of.
+  void look_again(Side source) { (source == Side::kClient ? up_ : down_).look_again(); }
   bool tcp_client() const { return tcp_client_; }
   std::uint64_t delivered() const { return up_.delivered() + down_.delivered(); }
   std::uint64_t delivered_up() const { return up_.delivered(); }
@@ -123,6 +128,8 @@ class Session {
   int hold_errno = 0;  // of the connect that failed last; 0: none did
   std::uint16_t server = 0;
   std::uint16_t backend_family = 0;
+  // By side: its socket has a low-water mark (bulk_flows.h).
+  std::array<bool, 2> coalesced{};
   bool queued = false;  // in the worker's run queue
   bool reject_counted = false;
   bool client_left = false;  // it has hung up, or will say nothing more, before it had a server

@@ -19,7 +19,6 @@ namespace pg_gateway {
 
 namespace {
 
-constexpr int kEventsPerTurn = 256;
 // Connections accepted for one wake-up: more would let a storm of new clients delay
 // the sessions there are.
 constexpr int kAcceptBudget = 16;
@@ -106,7 +105,7 @@ std::int64_t Worker::loop_lag_ns() const {
 void Worker::run() {
   std::array<epoll_event, kEventsPerTurn> events{};
   while (!stopping_) {
-    const int count = ::epoll_wait(epoll_.get(), events.data(), kEventsPerTurn, next_timeout_ms());
+    const int count = wait(events);
     // EINTR (a debugger, a stop signal) is an empty turn.
     for (int i = 0; i < count; ++i) dispatch(events[static_cast<std::size_t>(i)]);
     run_queued();
@@ -116,7 +115,23 @@ void Worker::run() {
   if (!keep_sessions_) cut_all();
 }
 
-int Worker::next_timeout_ms() {
+// Only what bulk transfers wait for is finer than a millisecond. epoll_pwait2(2) came with Linux
+// 5.11, and a filter of system calls (seccomp(2)) may not know it.
+int Worker::wait(std::array<epoll_event, kEventsPerTurn>& events) {
+  const std::int64_t timeout_ns = next_timeout_ns();
+  if (timeout_ns > 0 && timeout_ns < kNsPerMs && has_fine_wait_) {
+    const timespec timeout{0, timeout_ns};
+    const int count =
+        ::epoll_pwait2(epoll_.get(), events.data(), kEventsPerTurn, &timeout, nullptr);
+    if (count >= 0 || errno == EINTR) return count;
+    has_fine_wait_ = false;
+  }
+  const std::int64_t timeout_ms = timeout_ns < 0 ? -1 : (timeout_ns + kNsPerMs - 1) / kNsPerMs;
+  return ::epoll_wait(epoll_.get(), events.data(), kEventsPerTurn, static_cast<int>(timeout_ms));
+}
+
+// -1: none.
+std::int64_t Worker::next_timeout_ns() {
   if (!queued_.empty()) return 0;
   std::int64_t earliest = std::numeric_limits<std::int64_t>::max();
   std::int64_t at = 0;
@@ -124,10 +139,9 @@ int Worker::next_timeout_ms() {
   if (deadlines_.front(sessions_, at, slot) != nullptr) earliest = at;
   if (resume_accepting_ns_ != 0) earliest = std::min(earliest, resume_accepting_ns_);
   if (retry_starved_ns_ != 0) earliest = std::min(earliest, retry_starved_ns_);
-  earliest = std::min(earliest, next_release_ns());
+  earliest = std::min({earliest, next_release_ns(), bulk_.next_ns()});
   if (earliest == std::numeric_limits<std::int64_t>::max()) return -1;
-  const std::int64_t wait_ns = earliest - monotonic_ns();
-  return wait_ns <= 0 ? 0 : static_cast<int>((wait_ns + kNsPerMs - 1) / kNsPerMs);
+  return std::max<std::int64_t>(0, earliest - monotonic_ns());
 }
 
 void Worker::dispatch(const epoll_event& event) {
@@ -191,6 +205,7 @@ void Worker::expire_deadlines() {
   }
   if (resume_accepting_ns_ != 0 && resume_accepting_ns_ <= now) resume_accepting();
   if (next_release_ns() <= now) release_held();
+  if (bulk_.next_ns() <= now) fetch_bulk(now);
   if (retry_starved_ns_ != 0 && retry_starved_ns_ <= now) {
     retry_starved_ns_ = 0;
     for (const SessionRef ref : std::exchange(starved_, {})) {

@@ -20,6 +20,7 @@
 #include <optional>
 #include <vector>
 
+#include "bulk_flows.h"
 #include "counters.h"
 #include "holding.h"
 #include "mailbox.h"
@@ -31,6 +32,8 @@
 struct epoll_event;
 
 namespace pg_gateway {
+
+inline constexpr int kEventsPerTurn = 256;
 
 // A backend that refused, reset, or did not answer: a reason to look at the cluster.
 struct BackendFailure {
@@ -87,7 +90,8 @@ class Worker {
 
   // worker.cc: the loop
   void run();
-  int next_timeout_ms();
+  int wait(std::array<epoll_event, kEventsPerTurn>& events);
+  std::int64_t next_timeout_ns();
   void dispatch(const epoll_event& event);
   void handle_messages();
   void handle(Message& message);
@@ -129,6 +133,10 @@ class Worker {
   void refused(std::uint32_t slot);
   void serve(std::uint32_t slot);
   void start_relaying(std::uint32_t slot);
+
+  // worker_bulk.cc: bulk transfers
+  void note_bulk(std::uint32_t slot);
+  void fetch_bulk(std::int64_t now_ns);
 
   // worker_end.cc: the end of a session
   void cut(std::uint32_t slot, CutReason reason);
@@ -183,8 +191,10 @@ class Worker {
   std::vector<SessionRef> starved_;     // sessions that wait for a pipe
   std::vector<std::uint32_t> closing_;  // to be reaped
   DeadlineQueue deadlines_;
+  BulkFlows bulk_;
   std::int64_t resume_accepting_ns_ = 0;  // 0: not paused
   std::int64_t retry_starved_ns_ = 0;     // 0: none
+  bool has_fine_wait_ = true;             // epoll_pwait2(2) works
   bool stopping_ = false;
   bool keep_sessions_ = false;  // at the stop
 

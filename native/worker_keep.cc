@@ -18,6 +18,10 @@ void Worker::resume_session(Survivor survivor) {
   session.server = survivor.server;
   session.declined = survivor.declined;
   ++session.attempt;
+  // The process before may have left it with a low-water mark (bulk_flows.h).
+  for (const UniqueFd* socket : {&session.client, &session.backend}) {
+    if (socket->valid()) (void)set_low_water(socket->get(), 1);
+  }
   session_log_.came(slot, session);
   if (!watch(session.client.get(), slot, Side::kClient)) return refuse(slot);
   if (survivor.stage == Stage::kWaiting) {

@@ -265,9 +265,9 @@ void Worker::relay(std::uint32_t slot) {
       if (retry_starved_ns_ == 0) retry_starved_ns_ = monotonic_ns() + kStarvedRetryNs;
       break;
     case SessionProgress::kOver:
-      end_session(slot, session.end_reason);
-      break;
+      return end_session(slot, session.end_reason);
   }
+  note_bulk(slot);
 }
 
 void Worker::enqueue(std::uint32_t slot) {
