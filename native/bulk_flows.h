@@ -27,8 +27,8 @@ class BulkFlows {
 
   struct Flow {
     SessionRef session;
-    Side source;
-    std::int64_t due_ns;
+    Side source = Side::kClient;
+    std::int64_t due_ns = 0;
   };
 
   bool full() const { return flows_.size() >= kMost; }
