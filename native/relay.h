@@ -69,8 +69,8 @@ class Relay {
 
   // A bulk transfer from a stream runs through.
   bool in_bulk() const { return bulk_bytes_ >= kBulkBytes; }
-  // An edge of the source may be missing. While the sink is full nothing can be read: that is
-  // the end of a bulk transfer for now.
+  // An edge of the source may be missing. While the sink is full nothing can be read: that
+  // ends a bulk transfer, until as much has come again.
   void look_again() {
     readable_ = true;
     if (blocked_) bulk_bytes_ = 0;
