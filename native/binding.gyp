@@ -25,7 +25,7 @@
       "standalone_static_library": 1,
       "cflags_cc": ["-fno-exceptions", "-fno-rtti", "-Wpedantic", "-Wshadow", "-Wconversion"],
       "sources": [
-        "early_start.cc", "engine.cc", "fd.cc", "fd_store.cc", "ledger.cc", "listener.cc", "mailbox.cc",
+        "admission.cc", "client_address.cc", "early_start.cc", "engine.cc", "fd.cc", "fd_store.cc", "ledger.cc", "listener.cc", "mailbox.cc",
         "opening.cc", "parking_lot.cc", "pg_wire.cc", "pipe_pool.cc", "recovery.cc", "rejection.cc", "relay.cc",
         "session.cc", "session_log.cc", "session_store.cc", "socket_address.cc", "tcp_account.cc",
         "worker.cc", "worker_end.cc", "worker_hold.cc", "worker_keep.cc", "worker_opening.cc", "worker_sessions.cc"

@@ -40,6 +40,9 @@ SysError Engine::start(EngineOptions options) {
     return a.kept.opened_ns < b.kept.opened_ns;
   });
   for (Survivor& survivor : survivors) {
+    // Before anybody new is accepted.
+    survivor.address = client_address_of(survivor.client.get());
+    admission_.readmit(survivor.address);
     const auto& target =
         *std::min_element(workers_.begin(), workers_.end(),
                           [](const auto& a, const auto& b) { return a->load() < b->load(); });
@@ -69,8 +72,10 @@ SysError Engine::start_workers(unsigned count) {
   // All of them exist before the first thread runs: each looks at its peers' load.
   for (unsigned i = 0; i < count; ++i) workers_.push_back(std::make_unique<Worker>());
   for (const std::unique_ptr<Worker>& worker : workers_) {
-    if (SysError error = worker->start(workers_, *this, holding_, settings_, store_.get()))
+    if (SysError error =
+            worker->start({workers_, *this, holding_, admission_}, settings_, store_.get())) {
       return error;
+    }
   }
   return {};
 }

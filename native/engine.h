@@ -51,6 +51,7 @@ class Engine final : private FailureSink {
   // What became of the sessions of an earlier process.
   const RecoveryReport& recovery() const { return recovery_; }
   bool keeps_sessions() const { return store_ != nullptr; }
+  std::uint32_t clients() const { return admission_.clients(); }
   SessionStore::Usage kept() const { return store_ ? store_->usage() : SessionStore::Usage{}; }
   // What the next process is told. False: nothing is kept, or it is too long.
   bool write_note(std::string_view note) { return store_ && store_->write_note(note); }
@@ -99,6 +100,7 @@ class Engine final : private FailureSink {
   std::unique_ptr<SessionStore> store_;
   RecoveryReport recovery_;
   Holding holding_;
+  Admission admission_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::vector<Listener> listeners_;
   SessionEvents last_session_events_;  // of the workers that were

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "fd.h"
 
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
@@ -108,6 +109,11 @@ void set_inherited_options(int listener, const TcpOptions& options) {
     const int wanted = value != 0 ? value : kernels_own(name);
     if (wanted > 0) set_tcp(listener, name, wanted);
   }
+}
+
+int next_descriptor(int any) {
+  const UniqueFd next(::fcntl(any, F_DUPFD_CLOEXEC, 0));
+  return next.valid() ? next.get() : INT_MAX;
 }
 
 bool out_of_resources(int error) {

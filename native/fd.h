@@ -6,6 +6,7 @@
 // a bare int in a signature borrows.
 #pragma once
 
+#include <climits>
 #include <cstdint>
 #include <string>
 #include <utility>
@@ -87,6 +88,16 @@ UniqueFd make_backend_socket(int family, const TcpOptions& options);
 // For a listening socket: what each connection accepted from now on inherits, whatever had been
 // set before. Without an effect on those there are.
 void set_inherited_options(int listener, const TcpOptions& options);
+
+// What the data plane leaves to the rest of the process. The kernel gives the lowest free number
+// (open(2)): one that is not below a bound tells that all below it are taken.
+struct DescriptorBounds {
+  int clients = INT_MAX;  // nobody is accepted past this
+  int all = INT_MAX;      // no pipe and no connection to a server is made past this
+};
+
+// The descriptor that would be made next; INT_MAX: there is none to be had. `any`: an open one.
+int next_descriptor(int any);
 
 // The words of an errno, "Connection refused".
 std::string describe_errno(int code);

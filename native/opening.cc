@@ -35,6 +35,15 @@ StartupHeader header_of(const char* bytes) {
 
 }  // namespace
 
+bool has_startup_message(int client) {
+  std::array<char, kMaxStartupBytes> bytes;  // NOLINT(cppcoreguidelines-pro-type-member-init)
+  const ssize_t got = peek(client, bytes.data(), bytes.size());
+  if (got < ssize_t{kStartupHeaderBytes}) return false;
+  const StartupHeader header = header_of(bytes.data());
+  return header.kind != StartupKind::kInvalid &&
+         static_cast<std::size_t>(got) >= kStartupHeaderBytes + header.rest;
+}
+
 bool is_whole_message(int client, std::uint32_t bytes) {
   std::array<char, kStartupHeaderBytes> head{};
   if (bytes < head.size() || peek(client, head.data(), head.size()) < ssize_t{head.size()}) {

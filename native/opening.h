@@ -37,6 +37,8 @@ struct Opening {
   OpeningProgress read_answer(int client, int backend);
 };
 
+// Whether the client's queue begins with a whole message of those that begin a session.
+bool has_startup_message(int client);
 // Whether the first `bytes` of the client's queue are a whole message.
 bool is_whole_message(int client, std::uint32_t bytes);
 // Whether the server has said that there is no encryption, and nothing else.

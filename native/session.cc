@@ -57,6 +57,9 @@ void Session::begin(UniqueFd client_socket, bool tcp, const Kept& place) {
   held_since_ns = 0;
   hold_errno = 0;
   client_left = false;
+  has_spoken = false;
+  address = {};
+  standing = Standing::kNone;
 }
 
 void Session::resume(std::array<Survivor::Way, 2>& ways) {

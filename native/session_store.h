@@ -22,6 +22,7 @@
 #include <utility>
 #include <vector>
 
+#include "client_address.h"
 #include "fd.h"
 #include "fd_store.h"
 #include "ledger.h"
@@ -66,6 +67,7 @@ enum class Stage : std::uint8_t { kWaiting, kConnecting, kStarting, kRelaying };
 struct Survivor {
   Kept kept;
   UniqueFd client;
+  ClientAddress address;
   UniqueFd backend;  // invalid in kWaiting
   Stage stage = Stage::kWaiting;
   bool tcp = true;

@@ -13,13 +13,15 @@ void Worker::resume_session(Survivor survivor) {
   const std::uint32_t slot = sessions_.allocate();
   Session& session = sessions_[slot];
   session.begin(std::move(survivor.client), survivor.tcp, survivor.kept);
+  session.address = survivor.address;
+  session.standing = Standing::kAdmitted;
   session.backend = std::move(survivor.backend);
   session.epoch = survivor.epoch;
   session.server = survivor.server;
   session.declined = survivor.declined;
   ++session.attempt;
   session_log_.came(slot, session);
-  if (!watch(session.client.get(), slot, Side::kClient)) return refuse(slot);
+  if (!watch(session.client.get(), slot, Side::kClient)) return refuse(slot, RejectReason::kResources);
   if (survivor.stage == Stage::kWaiting) {
     session.held_since_ns = session.kept.opened_ns;
     return hold(slot, RejectReason::kNoPrimary, 0);
