@@ -27,7 +27,8 @@ void do_as_before(const Ledger::SetUp& before, EngineOptions& options) {
 
 SysError Engine::start(EngineOptions options) {
   accepting_ = options.accepting;
-  std::vector<Survivor> survivors = open_store(options);
+  std::vector<Survivor> survivors;
+  if (SysError error = open_store(options, survivors)) return error;
   if (options.as_before && store_ != nullptr) do_as_before(store_->set_up(), options);
   settings_ = options.settings;
   if (SysError error = start_workers(options.workers)) {
@@ -51,15 +52,17 @@ SysError Engine::start(EngineOptions options) {
   return {};
 }
 
-std::vector<Survivor> Engine::open_store(EngineOptions& options) {
-  std::vector<Survivor> survivors;
-  if (options.fd_store == nullptr) return survivors;
+// An error: there are sessions, which another start may be able to take up.
+SysError Engine::open_store(EngineOptions& options, std::vector<Survivor>& survivors) {
+  if (options.fd_store == nullptr) return {};
+  const bool has_sessions = !options.stored.segments.empty();
   store_ = std::make_unique<SessionStore>(std::move(options.fd_store));
   if (SysError error = store_->open(std::move(options.stored), survivors, recovery_)) {
     recovery_.problem = error;
     store_.reset();
+    if (has_sessions && passes(error)) return error;
   }
-  return survivors;
+  return {};
 }
 
 void Engine::note_set_up() {

@@ -46,7 +46,8 @@ class Engine final : private FailureSink {
   Engine& operator=(const Engine&) = delete;
 
   // Starts the workers; the sessions of an earlier process go on at once. On an error the
-  // workers that had started are stopped again. That nothing can be kept is no error.
+  // workers that had started are stopped again. That nothing can be kept is no error, unless there
+  // are sessions that were kept, and that another start may be able to take up.
   SysError start(EngineOptions options);
   // What became of the sessions of an earlier process.
   const RecoveryReport& recovery() const { return recovery_; }
@@ -93,7 +94,7 @@ class Engine final : private FailureSink {
   void backend_failed(const BackendFailure& failure) override;
   void accept_from(const Listener& listener);
   SysError start_workers(unsigned count);
-  std::vector<Survivor> open_store(EngineOptions& options);
+  SysError open_store(EngineOptions& options, std::vector<Survivor>& survivors);
   void note_set_up();
 
   // Outlives the workers: their pipes are kept in it.

@@ -121,6 +121,10 @@ bool out_of_resources(int error) {
          error == ENOSPC;
 }
 
+bool passes(const SysError& error) {
+  return error && (out_of_resources(error.code) || error.code == EAGAIN || error.code == EINTR);
+}
+
 std::int64_t monotonic_ns() {
   timespec now{};
   ::clock_gettime(CLOCK_MONOTONIC, &now);

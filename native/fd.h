@@ -106,6 +106,10 @@ std::string describe_errno(int code);
 // useless, trying later is not (EMFILE, ENFILE, ENOBUFS, ENOMEM; ENOSPC: epoll_ctl(2)).
 bool out_of_resources(int error);
 
+// The same call may well succeed in a while: nothing is wrong but that resources are out, or that
+// it was interrupted.
+bool passes(const SysError& error);
+
 // CLOCK_MONOTONIC in nanoseconds: the only clock of the data plane.
 std::int64_t monotonic_ns();
 

@@ -105,8 +105,8 @@ OpeningProgress Opening::pass_on(int client, int backend) {
   ahead = static_cast<std::uint32_t>(sent);
   if (ahead == whole) return OpeningProgress::kWaiting;
   // The socket's buffer took a part only: the relay has the patience for the rest.
-  (void)discard_bytes(client, std::exchange(ahead, 0));
-  return OpeningProgress::kOver;
+  return discard_bytes(client, std::exchange(ahead, 0)) ? OpeningProgress::kOver
+                                                        : OpeningProgress::kBroken;
 }
 
 OpeningProgress Opening::read_answer(int client, int backend) {
@@ -127,7 +127,7 @@ OpeningProgress Opening::read_answer(int client, int backend) {
         break;
     }
   }
-  (void)discard_bytes(client, std::exchange(ahead, 0));
+  if (!discard_bytes(client, std::exchange(ahead, 0))) return OpeningProgress::kBroken;
   return asked_for_encryption && answer == std::string_view(&kEncryptionRefused, 1)
              ? OpeningProgress::kDeclined
              : OpeningProgress::kOver;

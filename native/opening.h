@@ -18,6 +18,7 @@ enum class OpeningProgress : std::uint8_t {
   kWaiting,   // for more bytes of either side
   kDeclined,  // the server's next byte declines encryption: relay it to the client, then go on
   kOver,      // relay from here on
+  kBroken,    // what the server has could not be taken out of the client's queue: it must end
   kRefused,   // the server cannot serve it now; the client's queue is as it was
 };
 

@@ -21,7 +21,8 @@ void Worker::resume_session(Survivor survivor) {
   session.declined = survivor.declined;
   ++session.attempt;
   session_log_.came(slot, session);
-  if (!watch(session.client.get(), slot, Side::kClient)) return refuse(slot, RejectReason::kResources);
+  if (!watch(session.client.get(), slot, Side::kClient))
+    return refuse(slot, RejectReason::kResources);
   if (survivor.stage == Stage::kWaiting) {
     session.held_since_ns = session.kept.opened_ns;
     return hold(slot, RejectReason::kNoPrimary, 0);
@@ -49,7 +50,9 @@ void Worker::resume_opening(std::uint32_t slot, Survivor& survivor) {
   start_session(slot);
   if (session.state() != SessionState::kStarting) {
     // Nobody waits here.
-    (void)discard_bytes(session.client.get(), survivor.ahead);
+    if (!discard_bytes(session.client.get(), survivor.ahead)) {
+      return end_session(slot, EndReason::kResources);
+    }
     return relay(slot);
   }
   session.opening.ahead = survivor.ahead;
