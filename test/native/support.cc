@@ -239,6 +239,10 @@ std::vector<int> open_fds() {
   return fds;
 }
 
+int next_number() {
+  return UniqueFd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)).get();
+}
+
 std::size_t bytes_in_pipes() {
   std::size_t total = 0;
   std::vector<ino_t> seen;

@@ -87,6 +87,8 @@ std::string flooded(std::string_view pattern, std::size_t count);
 std::string kernels_view(int socket);
 
 std::vector<int> open_fds();
+// The number that the next descriptor of this process would have.
+int next_number();
 // Bytes in all pipes of this process.
 std::size_t bytes_in_pipes();
 // CPU time of all threads with this name, so far.
