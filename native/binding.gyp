@@ -28,7 +28,8 @@
       "cflags": ["<@(whole_program)"],
       "cflags_cc": ["-fno-exceptions", "-fno-rtti", "-Wpedantic", "-Wshadow", "-Wconversion"],
       "sources": [
-        "bulk_flows.cc", "early_start.cc", "engine.cc", "fd.cc", "fd_store.cc", "ledger.cc", "listener.cc", "mailbox.cc",
+        "admission.cc", "bulk_flows.cc", "client_address.cc", "early_start.cc", "engine.cc", "fd.cc", "fd_store.cc",
+        "ledger.cc", "listener.cc", "mailbox.cc",
         "opening.cc", "parking_lot.cc", "pg_wire.cc", "pipe_pool.cc", "recovery.cc", "rejection.cc", "relay.cc",
         "session.cc", "session_log.cc", "session_store.cc", "socket_address.cc", "tcp_account.cc",
         "worker.cc", "worker_bulk.cc", "worker_end.cc", "worker_hold.cc", "worker_keep.cc",

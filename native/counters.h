@@ -33,6 +33,8 @@ enum class RejectReason : std::uint8_t {
   kNoPrimary,
   kConnectFailed,
   kTooManyHeld,
+  kTooManyClients,
+  kTooManyOfOneHost,
   kGaveUp,  // it left while it was held
   kStartup,
   kResources,

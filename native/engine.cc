@@ -27,7 +27,8 @@ void do_as_before(const Ledger::SetUp& before, EngineOptions& options) {
 
 SysError Engine::start(EngineOptions options) {
   accepting_ = options.accepting;
-  std::vector<Survivor> survivors = open_store(options);
+  std::vector<Survivor> survivors;
+  if (SysError error = open_store(options, survivors)) return error;
   if (options.as_before && store_ != nullptr) do_as_before(store_->set_up(), options);
   settings_ = options.settings;
   if (SysError error = start_workers(options.workers)) {
@@ -40,6 +41,9 @@ SysError Engine::start(EngineOptions options) {
     return a.kept.opened_ns < b.kept.opened_ns;
   });
   for (Survivor& survivor : survivors) {
+    // Before anybody new is accepted.
+    survivor.address = client_address_of(survivor.client.get());
+    admission_.readmit(survivor.address);
     const auto& target =
         *std::min_element(workers_.begin(), workers_.end(),
                           [](const auto& a, const auto& b) { return a->load() < b->load(); });
@@ -48,15 +52,17 @@ SysError Engine::start(EngineOptions options) {
   return {};
 }
 
-std::vector<Survivor> Engine::open_store(EngineOptions& options) {
-  std::vector<Survivor> survivors;
-  if (options.fd_store == nullptr) return survivors;
+// An error: there are sessions, which another start may be able to take up.
+SysError Engine::open_store(EngineOptions& options, std::vector<Survivor>& survivors) {
+  if (options.fd_store == nullptr) return {};
+  const bool has_sessions = !options.stored.segments.empty();
   store_ = std::make_unique<SessionStore>(std::move(options.fd_store));
   if (SysError error = store_->open(std::move(options.stored), survivors, recovery_)) {
     recovery_.problem = error;
     store_.reset();
+    if (has_sessions && passes(error)) return error;
   }
-  return survivors;
+  return {};
 }
 
 void Engine::note_set_up() {
@@ -69,8 +75,10 @@ SysError Engine::start_workers(unsigned count) {
   // All of them exist before the first thread runs: each looks at its peers' load.
   for (unsigned i = 0; i < count; ++i) workers_.push_back(std::make_unique<Worker>());
   for (const std::unique_ptr<Worker>& worker : workers_) {
-    if (SysError error = worker->start(workers_, *this, holding_, settings_, store_.get()))
+    if (SysError error =
+            worker->start({workers_, *this, holding_, admission_}, settings_, store_.get())) {
       return error;
+    }
   }
   return {};
 }

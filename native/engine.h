@@ -46,11 +46,13 @@ class Engine final : private FailureSink {
   Engine& operator=(const Engine&) = delete;
 
   // Starts the workers; the sessions of an earlier process go on at once. On an error the
-  // workers that had started are stopped again. That nothing can be kept is no error.
+  // workers that had started are stopped again. That nothing can be kept is no error, unless there
+  // are sessions that were kept, and that another start may be able to take up.
   SysError start(EngineOptions options);
   // What became of the sessions of an earlier process.
   const RecoveryReport& recovery() const { return recovery_; }
   bool keeps_sessions() const { return store_ != nullptr; }
+  std::uint32_t clients() const { return admission_.clients(); }
   SessionStore::Usage kept() const { return store_ ? store_->usage() : SessionStore::Usage{}; }
   // What the next process is told. False: nothing is kept, or it is too long.
   bool write_note(std::string_view note) { return store_ && store_->write_note(note); }
@@ -92,13 +94,14 @@ class Engine final : private FailureSink {
   void backend_failed(const BackendFailure& failure) override;
   void accept_from(const Listener& listener);
   SysError start_workers(unsigned count);
-  std::vector<Survivor> open_store(EngineOptions& options);
+  SysError open_store(EngineOptions& options, std::vector<Survivor>& survivors);
   void note_set_up();
 
   // Outlives the workers: their pipes are kept in it.
   std::unique_ptr<SessionStore> store_;
   RecoveryReport recovery_;
   Holding holding_;
+  Admission admission_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::vector<Listener> listeners_;
   SessionEvents last_session_events_;  // of the workers that were

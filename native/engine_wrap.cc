@@ -50,6 +50,11 @@ Settings settings_of(const Napi::Object& options) {
   settings.hold_timeout_ns = static_cast<std::int64_t>(number(options, "holdTimeoutMs")) * kNsPerMs;
   settings.max_held = static_cast<std::uint32_t>(number(options, "maxHeld"));
   settings.release_rate = static_cast<std::uint32_t>(number(options, "releaseRate"));
+  settings.limits.clients = static_cast<std::uint32_t>(number(options, "maxConnections"));
+  settings.limits.of_one_host =
+      static_cast<std::uint32_t>(number(options, "maxConnectionsPerClient"));
+  const auto bounds = options.Get("descriptors").As<Napi::Object>();
+  settings.bounds = {integer(bounds, "clients"), integer(bounds, "all")};
   settings.log_sessions = options.Get("logSessions").As<Napi::Boolean>().Value();
   return settings;
 }

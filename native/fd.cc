@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "fd.h"
 
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
@@ -110,9 +111,18 @@ void set_inherited_options(int listener, const TcpOptions& options) {
   }
 }
 
+int next_descriptor(int any) {
+  const UniqueFd next(::fcntl(any, F_DUPFD_CLOEXEC, 0));
+  return next.valid() ? next.get() : INT_MAX;
+}
+
 bool out_of_resources(int error) {
   return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM ||
          error == ENOSPC;
+}
+
+bool passes(const SysError& error) {
+  return error && (out_of_resources(error.code) || error.code == EAGAIN || error.code == EINTR);
 }
 
 std::int64_t monotonic_ns() {

@@ -6,6 +6,7 @@
 // a bare int in a signature borrows.
 #pragma once
 
+#include <climits>
 #include <cstdint>
 #include <string>
 #include <utility>
@@ -88,12 +89,26 @@ UniqueFd make_backend_socket(int family, const TcpOptions& options);
 // set before. Without an effect on those there are.
 void set_inherited_options(int listener, const TcpOptions& options);
 
+// What the data plane leaves to the rest of the process. The kernel gives the lowest free number
+// (open(2)): one that is not below a bound tells that all below it are taken.
+struct DescriptorBounds {
+  int clients = INT_MAX;  // nobody is accepted past this
+  int all = INT_MAX;      // no pipe and no connection to a server is made past this
+};
+
+// The descriptor that would be made next; INT_MAX: there is none to be had. `any`: an open one.
+int next_descriptor(int any);
+
 // The words of an errno, "Connection refused".
 std::string describe_errno(int code);
 
 // Descriptors, buffers, memory or epoll watches are out: trying the same again at once is
 // useless, trying later is not (EMFILE, ENFILE, ENOBUFS, ENOMEM; ENOSPC: epoll_ctl(2)).
 bool out_of_resources(int error);
+
+// The same call may well succeed in a while: nothing is wrong but that resources are out, or that
+// it was interrupted.
+bool passes(const SysError& error);
 
 // CLOCK_MONOTONIC in nanoseconds: the only clock of the data plane.
 std::int64_t monotonic_ns();

@@ -87,13 +87,12 @@ SysError Ledger::attach(UniqueFd& fd) {
   struct stat facts {};
   // Sealed: it cannot shrink under the mapping, which would be a SIGBUS.
   const int seals = ::fcntl(fd.get(), F_GET_SEALS);
-  if (seals < 0 || (seals & F_SEAL_SHRINK) == 0 || ::fstat(fd.get(), &facts) != 0) {
-    return {"ledger", EBADMSG};
-  }
+  if (seals < 0 || (seals & F_SEAL_SHRINK) == 0) return {"ledger", EBADMSG};
+  if (::fstat(fd.get(), &facts) != 0) return SysError::last("fstat");
   std::array<char, sizeof(std::uint64_t) + 2 * sizeof(std::uint32_t)> head{};
-  if (::pread(fd.get(), head.data(), head.size(), 0) != static_cast<ssize_t>(head.size())) {
-    return {"ledger", EBADMSG};
-  }
+  const ssize_t got = ::pread(fd.get(), head.data(), head.size(), 0);
+  if (got < 0) return SysError::last("pread");
+  if (got != static_cast<ssize_t>(head.size())) return {"ledger", EBADMSG};
   std::uint64_t magic = 0;
   std::uint32_t version = 0;
   std::uint32_t bytes = 0;

@@ -3,6 +3,7 @@
 
 #include <sys/eventfd.h>
 
+#include <cerrno>
 #include <utility>
 
 namespace pg_gateway {
@@ -22,7 +23,8 @@ void Mailbox::post(Message message) {
     queue_.push_back(std::move(message));
   }
   // The counter cannot overflow: it is read back to zero before the queue is emptied.
-  if (was_empty) ::eventfd_write(wake_.get(), 1);
+  // If this were lost, so would be all that is posted later: the queue is not empty any more.
+  while (was_empty && ::eventfd_write(wake_.get(), 1) != 0 && errno == EINTR) continue;
 }
 
 std::vector<Message> Mailbox::take() {

@@ -11,6 +11,7 @@
 #include <variant>
 #include <vector>
 
+#include "admission.h"
 #include "fd.h"
 #include "route.h"
 #include "session_store.h"
@@ -30,11 +31,16 @@ struct Settings {
   std::uint32_t max_held = 1000;
   // So many of them a second are let go, once there is a server.
   std::uint32_t release_rate = 500;
+  // How long a client that waits, or is to be told of an error, may take to say what it wants.
+  std::int64_t startup_timeout_ns = 10'000'000'000;
+  Admission::Limits limits;
+  DescriptorBounds bounds;
 };
 
 struct NewClient {
   UniqueFd socket;
   bool tcp = true;
+  ClientAddress address;
   // Not connected yet; may be invalid. Made before the client was accepted.
   UniqueFd backend;
   int backend_family = 0;

@@ -35,6 +35,15 @@ StartupHeader header_of(const char* bytes) {
 
 }  // namespace
 
+bool has_startup_message(int client) {
+  std::array<char, kMaxStartupBytes> bytes;  // NOLINT(cppcoreguidelines-pro-type-member-init)
+  const ssize_t got = peek(client, bytes.data(), bytes.size());
+  if (got < ssize_t{kStartupHeaderBytes}) return false;
+  const StartupHeader header = header_of(bytes.data());
+  return header.kind != StartupKind::kInvalid &&
+         static_cast<std::size_t>(got) >= kStartupHeaderBytes + header.rest;
+}
+
 bool is_whole_message(int client, std::uint32_t bytes) {
   std::array<char, kStartupHeaderBytes> head{};
   if (bytes < head.size() || peek(client, head.data(), head.size()) < ssize_t{head.size()}) {
@@ -96,8 +105,8 @@ OpeningProgress Opening::pass_on(int client, int backend) {
   ahead = static_cast<std::uint32_t>(sent);
   if (ahead == whole) return OpeningProgress::kWaiting;
   // The socket's buffer took a part only: the relay has the patience for the rest.
-  (void)discard_bytes(client, std::exchange(ahead, 0));
-  return OpeningProgress::kOver;
+  return discard_bytes(client, std::exchange(ahead, 0)) ? OpeningProgress::kOver
+                                                        : OpeningProgress::kBroken;
 }
 
 OpeningProgress Opening::read_answer(int client, int backend) {
@@ -118,7 +127,7 @@ OpeningProgress Opening::read_answer(int client, int backend) {
         break;
     }
   }
-  (void)discard_bytes(client, std::exchange(ahead, 0));
+  if (!discard_bytes(client, std::exchange(ahead, 0))) return OpeningProgress::kBroken;
   return asked_for_encryption && answer == std::string_view(&kEncryptionRefused, 1)
              ? OpeningProgress::kDeclined
              : OpeningProgress::kOver;

@@ -18,6 +18,7 @@ enum class OpeningProgress : std::uint8_t {
   kWaiting,   // for more bytes of either side
   kDeclined,  // the server's next byte declines encryption: relay it to the client, then go on
   kOver,      // relay from here on
+  kBroken,    // what the server has could not be taken out of the client's queue: it must end
   kRefused,   // the server cannot serve it now; the client's queue is as it was
 };
 
@@ -37,6 +38,8 @@ struct Opening {
   OpeningProgress read_answer(int client, int backend);
 };
 
+// Whether the client's queue begins with a whole message of those that begin a session.
+bool has_startup_message(int client);
 // Whether the first `bytes` of the client's queue are a whole message.
 bool is_whole_message(int client, std::uint32_t bytes);
 // Whether the server has said that there is no encryption, and nothing else.

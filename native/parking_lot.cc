@@ -30,6 +30,7 @@ void set_peek_offset(int fd, int offset) {
 
 struct Peeked {
   bool any = false;  // there was a message
+  int error = 0;     // why there was none; EAGAIN: it was the last
   bool ours = false;
   ParkedMessage message;
   std::array<UniqueFd, kMaxParkedFds> fds;
@@ -65,7 +66,10 @@ Peeked peek(int fd) {
   do {
     got = ::recvmsg(fd, &message, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
   } while (got < 0 && errno == EINTR);
-  if (got < 0) return peeked;
+  if (got < 0) {
+    peeked.error = errno;
+    return peeked;
+  }
   peeked.any = true;
   peeked.bytes = static_cast<std::size_t>(got);
   for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr;
@@ -83,16 +87,29 @@ Peeked peek(int fd) {
   return peeked;
 }
 
-bool is_end_of_pair(int fd) {
+constexpr SysError kNoEnd{"parking lot", EBADMSG};
+
+// No error if it is; kNoEnd if it is not; else why that could not be told.
+SysError check_end_of_pair(int fd) {
   int domain = 0;
   int type = 0;
   socklen_t length = sizeof domain;
-  if (::getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length) != 0) return false;
+  if (::getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length) != 0) {
+    return errno == EBADF || errno == ENOTSOCK ? kNoEnd : SysError::last("getsockopt");
+  }
   length = sizeof type;
-  if (::getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) != 0) return false;
+  if (::getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) != 0) {
+    return SysError::last("getsockopt");
+  }
+  if (domain != AF_UNIX || type != SOCK_SEQPACKET) return kNoEnd;
   pollfd state{fd, POLLRDHUP, 0};
+  int ready = 0;
+  do {
+    ready = ::poll(&state, 1, 0);
+  } while (ready < 0 && errno == EINTR);
+  if (ready < 0) return SysError::last("poll");
   // Nothing would ever come out of one that is shut, and that without end.
-  return domain == AF_UNIX && type == SOCK_SEQPACKET && ::poll(&state, 1, 0) == 0;
+  return ready == 0 ? SysError{} : kNoEnd;
 }
 
 std::string name_of(std::uint32_t number, const char* suffix) {
@@ -179,15 +196,17 @@ SysError ParkingLot::add_segment() {
   return {};
 }
 
-void ParkingLot::drop_first(Segment& segment) {
+bool ParkingLot::drop_first(Segment& segment) {
   char byte = 0;
   ssize_t got = 0;
   do {
     // Without room for them the descriptors are closed (unix(7)).
     got = ::recv(segment.out.get(), &byte, sizeof byte, MSG_DONTWAIT | MSG_TRUNC);
   } while (got < 0 && errno == EINTR);
+  if (got < 0) return false;
   segment.entries.pop_front();
   segment.full = false;
+  return true;
 }
 
 bool ParkingLot::move_first(Segment& segment, Residents& residents) {
@@ -200,8 +219,9 @@ bool ParkingLot::move_first(Segment& segment, Residents& residents) {
   Result<ParkingTicket> ticket = park(first.message, fds.data(), first.count);
   if (!ticket.ok()) return false;
   residents.moved(entry.kind, entry.slot, ticket.value());
-  drop_first(segment);
-  return true;
+  if (drop_first(segment)) return true;
+  ++segment.dead;  // its copy is the one that counts
+  return false;
 }
 
 bool ParkingLot::tidy(Segment& segment, Residents& residents) {
@@ -209,7 +229,7 @@ bool ParkingLot::tidy(Segment& segment, Residents& residents) {
     const Entry& first = segment.entries.front();
     // However many they are: the next death in this segment may be far away, or never come.
     if (!residents.lives(first.kind, first.slot, first.ticket)) {
-      drop_first(segment);
+      if (!drop_first(segment)) return false;
       --segment.dead;
       continue;
     }
@@ -250,11 +270,14 @@ void ParkingLot::discard(std::uint32_t number) {
 }
 
 SysError ParkingLot::adopt(std::uint32_t number, UniqueFd in, UniqueFd out, const Visit& visit) {
-  if (!is_end_of_pair(in.get()) || !is_end_of_pair(out.get()) ||
-      ::fcntl(in.get(), F_SETFD, FD_CLOEXEC) != 0 || ::fcntl(out.get(), F_SETFD, FD_CLOEXEC) != 0) {
-    discard(number);
-    return {"parking lot", EBADMSG};
+  SysError error = check_end_of_pair(in.get());
+  if (!error) error = check_end_of_pair(out.get());
+  if (error) {
+    if (error.code == kNoEnd.code) discard(number);
+    return error;
   }
+  ::fcntl(in.get(), F_SETFD, FD_CLOEXEC);
+  ::fcntl(out.get(), F_SETFD, FD_CLOEXEC);
   next_number_ = std::max(next_number_, number + 1);
   auto segment = std::make_unique<Segment>();
   segment->number = number;
@@ -264,6 +287,7 @@ SysError ParkingLot::adopt(std::uint32_t number, UniqueFd in, UniqueFd out, cons
   std::size_t offset = 0;
   for (std::size_t i = 0; i < kMaxMessages; ++i) {
     Peeked next = peek(segment->out.get());
+    if (!next.any && next.error != EAGAIN) return {"recvmsg", next.error};
     if (!next.any) break;
     offset += next.bytes;
     if (!next.ours) {

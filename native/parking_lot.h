@@ -123,7 +123,8 @@ class ParkingLot {
                                std::size_t count);
   SysError add_segment();
   std::uint32_t free_number() const;
-  void drop_first(Segment& segment);
+  // False: it is still there.
+  bool drop_first(Segment& segment);
   bool move_first(Segment& segment, Residents& residents);
   // True if there may be more to do.
   bool tidy(Segment& segment, Residents& residents);

@@ -4,7 +4,9 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
+#include <cerrno>
 
 namespace pg_gateway {
 
@@ -25,6 +27,10 @@ std::unique_ptr<Pipe> PipePool::take() {
   auto pipe = std::make_unique<Pipe>();
   pipe->read_end.reset(ends[0]);
   pipe->write_end.reset(ends[1]);
+  if (std::max(ends[0], ends[1]) >= bound_) {
+    errno = EMFILE;
+    return nullptr;
+  }
   // EPERM past pipe-user-pages-soft: a small pipe is slower and still right.
   ::fcntl(ends[1], F_SETPIPE_SZ, kPipeBytes);
   pipe->measure();

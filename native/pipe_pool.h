@@ -8,6 +8,7 @@
 #pragma once
 
 #include <atomic>
+#include <climits>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -71,6 +72,8 @@ class PipePool {
   PipePool() = default;
   // New pipes are given to the keeper.
   void set_keeper(PipeKeeper* keeper) { keeper_ = keeper; }
+  // None is made whose descriptors are not below this: EMFILE (DescriptorBounds).
+  void set_bound(int bound) { bound_ = bound; }
   PipePool(const PipePool&) = delete;
   PipePool& operator=(const PipePool&) = delete;
 
@@ -84,6 +87,7 @@ class PipePool {
  private:
   std::vector<std::unique_ptr<Pipe>> idle_;
   PipeKeeper* keeper_ = nullptr;
+  int bound_ = INT_MAX;
 };
 
 }  // namespace pg_gateway

@@ -10,8 +10,9 @@
 
 namespace pg_gateway {
 
-inline constexpr std::array<const char*, 6> kRejectReasons = {
-    "no_primary", "connect_failed", "too_many_held", "gave_up", "startup", "resources"};
+inline constexpr std::array<const char*, 8> kRejectReasons = {
+    "no_primary",          "connect_failed", "too_many_held", "too_many_clients",
+    "too_many_per_client", "gave_up",        "startup",       "resources"};
 inline constexpr std::array<const char*, 4> kCutReasons = {"demoted", "superseded", "lost",
                                                            "shutdown"};
 inline constexpr std::array<const char*, 5> kEndReasons = {

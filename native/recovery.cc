@@ -126,13 +126,14 @@ SysError SessionStore::open(StoredFds stored, std::vector<Survivor>& survivors,
   ledger_ = std::make_unique<Ledger>();
   if (stored.ledger.valid()) {
     report.problem = ledger_->attach(stored.ledger);
+    if (passes(report.problem)) return report.problem;
   } else if (!stored.segments.empty()) {
     report.problem = {"ledger", ENOENT};
   }
   if (!stored.ledger.valid() && ledger_->fd() >= 0) {
     Found found;
     report.note = ledger_->read_note();
-    read_segments(stored, found, report);
+    if (SysError error = read_segments(stored, found, report)) return error;
     settle(found, report);
     hand_out_pipes(found, report);
     judge(found, survivors, report);
@@ -151,7 +152,7 @@ SysError SessionStore::begin_anew() {
   return store_->keep(StoredFds::kLedgerName, ledger_->fd());
 }
 
-void SessionStore::read_segments(StoredFds& stored, Found& found, RecoveryReport& report) {
+SysError SessionStore::read_segments(StoredFds& stored, Found& found, RecoveryReport& report) {
   for (auto& [number, pair] : stored.segments) {
     const SysError error = lot_.adopt(number, std::move(pair.first), std::move(pair.second),
                                       [&](const ParkedMessage& message, ParkingTicket ticket,
@@ -163,8 +164,10 @@ void SessionStore::read_segments(StoredFds& stored, Found& found, RecoveryReport
                                         if (message.kind == ParkedKind::kPipe)
                                           find_pipe(found, message, ticket, fds);
                                       });
+    if (passes(error)) return error;
     if (error && !report.problem) report.problem = error;
   }
+  return {};
 }
 
 void SessionStore::find_session(Found& found, const ParkedMessage& message, ParkingTicket ticket,

@@ -58,6 +58,9 @@ void Session::begin(UniqueFd client_socket, bool tcp, const Kept& place) {
   held_since_ns = 0;
   hold_errno = 0;
   client_left = false;
+  has_spoken = false;
+  address = {};
+  standing = Standing::kNone;
 }
 
 void Session::resume(std::array<Survivor::Way, 2>& ways) {
@@ -111,6 +114,14 @@ void Session::pump(Side side, PipePool& pool, WorkerCounters& counters, SessionP
   const PumpResult result = relay.pump(source, sink, pool);
   if (const std::uint64_t moved = relay.delivered() - before; moved > 0) {
     (is_up ? counters.bytes_client_to_backend : counters.bytes_backend_to_client).add(moved);
+  }
+  const bool failed = result == PumpResult::kSourceFailed || result == PumpResult::kSinkFailed;
+  if (failed && out_of_resources(relay.last_errno())) {
+    // Both sides live, but what one has said cannot be moved to the other any more.
+    note_end(EndReason::kResources);
+    relay.abandon();
+    opposite.abandon();
+    return;
   }
   switch (result) {
     case PumpResult::kWaiting:

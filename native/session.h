@@ -33,6 +33,7 @@
 #include <memory>
 #include <optional>
 
+#include "client_address.h"
 #include "counters.h"
 #include "fd.h"
 #include "opening.h"
@@ -63,6 +64,9 @@ enum class SessionProgress : std::uint8_t {
   kStarved,  // it needs a pipe and there is none
   kOver,     // close it; end_reason says why
 };
+
+// As what its worker has counted the client (admission.h).
+enum class Standing : std::uint8_t { kNone, kAdmitted, kBeingTold };
 
 enum class Side : std::uint8_t { kClient = 0, kBackend = 1 };
 
@@ -110,6 +114,8 @@ class Session {
   UniqueFd client;
   UniqueFd backend;
   Kept kept;
+  ClientAddress address;
+  Standing standing = Standing::kNone;
   Opening opening;  // in kStarting
   std::unique_ptr<Rejection> rejection;
   std::int64_t connect_started_ns = 0;
@@ -132,6 +138,7 @@ class Session {
   std::array<bool, 2> coalesced{};
   bool queued = false;  // in the worker's run queue
   bool reject_counted = false;
+  bool has_spoken = false;   // it has sent its startup message, or was seen to
   bool client_left = false;  // it has hung up, or will say nothing more, before it had a server
   RejectReason reject_reason = RejectReason::kNoPrimary;
   EndReason end_reason = EndReason::kCount;

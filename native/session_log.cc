@@ -1,12 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "session_log.h"
 
-#include <arpa/inet.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
-
-#include <algorithm>
-#include <cstring>
 
 #include "socket_address.h"
 
@@ -29,36 +25,6 @@ std::uint16_t local_port_of(int fd) {
 }
 
 }  // namespace
-
-ClientAddress client_address_of(int fd) {
-  SocketAddress peer;
-  peer.length = sizeof peer.storage;
-  if (::getpeername(fd, reinterpret_cast<sockaddr*>(&peer.storage), &peer.length) != 0) return {};
-  ClientAddress client;
-  client.family = peer.storage.ss_family;
-  if (peer.family() == AF_INET) {
-    const auto* v4 = reinterpret_cast<const sockaddr_in*>(&peer.storage);
-    client.port = ntohs(v4->sin_port);
-    std::memcpy(client.ip.data(), &v4->sin_addr, sizeof v4->sin_addr);
-  } else if (peer.family() == AF_INET6) {
-    const auto* v6 = reinterpret_cast<const sockaddr_in6*>(&peer.storage);
-    client.port = ntohs(v6->sin6_port);
-    if (IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr)) {
-      client.family = AF_INET;
-      std::copy_n(&v6->sin6_addr.s6_addr[12], 4, client.ip.begin());
-    } else {
-      std::copy_n(&v6->sin6_addr.s6_addr[0], 16, client.ip.begin());
-    }
-  }
-  return client;
-}
-
-std::string ClientAddress::text() const {
-  if (family == AF_UNIX) return "unix";
-  std::array<char, INET6_ADDRSTRLEN> words{};
-  if (::inet_ntop(family, ip.data(), words.data(), words.size()) == nullptr) return {};
-  return words.data();
-}
 
 void SessionLog::prepare() {
   if (ring_ == nullptr) ring_ = std::make_unique<std::array<SessionEvent, kCapacity>>();

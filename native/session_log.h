@@ -15,25 +15,12 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
-#include <string>
 #include <vector>
 
+#include "client_address.h"
 #include "session.h"
 
 namespace pg_gateway {
-
-// Which clients a listener can have: IPv4, IPv6, or AF_UNIX (no address). AF_UNSPEC: not known.
-struct ClientAddress {
-  std::uint16_t family = 0;
-  std::uint16_t port = 0;
-  std::array<unsigned char, 16> ip{};  // of IPv4 the first four
-
-  // "10.0.0.7", also of an IPv4 client of an IPv6 listener; "unix"; empty: not known.
-  std::string text() const;
-};
-
-// The peer of a connected socket; not known once it has been reset.
-ClientAddress client_address_of(int fd);
 
 enum class SessionEventKind : std::uint8_t { kOpened, kEnded, kCut, kTurnedAway };
 

@@ -22,6 +22,7 @@
 #include <utility>
 #include <vector>
 
+#include "client_address.h"
 #include "fd.h"
 #include "fd_store.h"
 #include "ledger.h"
@@ -66,6 +67,7 @@ enum class Stage : std::uint8_t { kWaiting, kConnecting, kStarting, kRelaying };
 struct Survivor {
   Kept kept;
   UniqueFd client;
+  ClientAddress address;
   UniqueFd backend;  // invalid in kWaiting
   Stage stage = Stage::kWaiting;
   bool tcp = true;
@@ -105,7 +107,8 @@ class SessionStore final : public PipeKeeper, private ParkingLot::Residents {
   SessionStore& operator=(const SessionStore&) = delete;
 
   // Once, before anything else: takes up what an earlier process left, or begins anew.
-  // What cannot go on is shut down. An error: nothing can be kept.
+  // What cannot go on is shut down. An error: nothing can be kept. One that passes(): what an
+  // earlier process left is as it was, and another process may take it up.
   SysError open(StoredFds stored, std::vector<Survivor>& survivors, RecoveryReport& report);
 
   // A new session. On failure kept.id is 0.
@@ -153,7 +156,7 @@ class SessionStore final : public PipeKeeper, private ParkingLot::Residents {
   // recovery.cc
   struct Found;
   SysError begin_anew();
-  void read_segments(StoredFds& stored, Found& found, RecoveryReport& report);
+  SysError read_segments(StoredFds& stored, Found& found, RecoveryReport& report);
   void find_session(Found& found, const ParkedMessage& message, ParkingTicket ticket,
                     std::array<UniqueFd, kMaxParkedFds>& fds);
   void find_pipe(Found& found, const ParkedMessage& message, ParkingTicket ticket,

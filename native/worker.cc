@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "event_tag.h"
+#include "socket_address.h"
 
 namespace pg_gateway {
 
@@ -28,13 +29,14 @@ constexpr std::int64_t kAcceptPauseNs = 100 * kNsPerMs;
 
 }  // namespace
 
-SysError Worker::start(const std::vector<std::unique_ptr<Worker>>& peers, FailureSink& failures,
-                       Holding& holding, Settings settings, SessionStore* store) {
-  peers_ = &peers;
-  holding_ = &holding;
+SysError Worker::start(const Company& company, const Settings& settings, SessionStore* store) {
+  peers_ = &company.workers;
+  holding_ = &company.holding;
+  admission_ = &company.admission;
+  failures_ = &company.failures;
   store_ = store;
   pipes_.set_keeper(store);
-  failures_ = &failures;
+  pipes_.set_bound(settings.bounds.all);
   settings_ = settings;
   if (settings.log_sessions) session_log_.prepare();
   session_log_.record(settings.log_sessions);
@@ -181,6 +183,7 @@ void Worker::handle(Message& message) {
     listen_to(*listener);
   } else if (auto* settings = std::get_if<Settings>(&message)) {
     settings_ = *settings;
+    pipes_.set_bound(settings_.bounds.all);
     spare_.reset();  // its options are those of before
     session_log_.record(settings_.log_sessions);
   } else if (auto* heartbeat = std::get_if<Heartbeat>(&message)) {
@@ -247,52 +250,90 @@ void Worker::prepare_spare() {
   if (!route_.has_value()) return;
   if (spare_.valid() && spare_family_ == route_->address.family()) return;
   spare_family_ = route_->address.family();
-  spare_ = make_backend_socket(spare_family_, settings_.tcp);
+  spare_ = make_socket(spare_family_);
 }
 
-// Accepts a few connections and gives each to the least loaded worker.
+// For a connection to a server. Invalid, with errno set, if there is none to be had.
+UniqueFd Worker::make_socket(int family) const {
+  UniqueFd made = make_backend_socket(family, settings_.tcp);
+  if (made.get() < settings_.bounds.all) return made;
+  errno = EMFILE;
+  return UniqueFd();
+}
+
+// Asked before a client is accepted: it is better off in the queue of the listening socket.
+bool Worker::can_take_another(const Listening& listening) const {
+  // A session has two sockets, and when both directions are stuck four ends of pipes; one that
+  // is turned away has one.
+  constexpr std::int64_t kMostOfOne = 6;
+  const std::int64_t most = kMostOfOne * admission_->clients() + Admission::kMostTold;
+  return most < settings_.bounds.clients ||
+         next_descriptor(listening.fd) < settings_.bounds.clients;
+}
+
+// Accepts a few connections.
 void Worker::accept_some(Listening& listening) {
-  if (listening.fd < 0) return;
-  for (int i = 0; i < kAcceptBudget && resume_accepting_ns_ == 0; ++i) {
+  for (int i = 0; i < kAcceptBudget && listening.fd >= 0 && resume_accepting_ns_ == 0; ++i) {
+    if (!can_take_another(listening)) return pause_accepting();
     // All that can be made before is: a client that is accepted and not yet parked would be
     // lost if this process were killed.
     prepare_spare();
-    UniqueFd socket(::accept4(listening.fd, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
-    if (!socket.valid()) {
-      if (errno == EAGAIN) return;
-      if (out_of_resources(errno)) {
-        pause_accepting();
-      } else if (errno == EINVAL || errno == EBADF || errno == ENOTSOCK || errno == EOPNOTSUPP) {
-        // It does not listen any more: somebody who shares it has shut it down. It would wake
-        // the loop for ever.
-        ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, std::exchange(listening.fd, -1), nullptr);
-        return;
-      }
-      // Anything else (ECONNABORTED, EINTR, a network error of that one connection,
-      // accept(2)) concerns a connection that is gone: the next one.
-      continue;
-    }
-    NewClient client{std::move(socket), listening.tcp, {}, 0, {}};
-    BackendFacts backend;
-    if (!must_wait()) {
-      client.backend = std::move(spare_);
-      client.backend_family = spare_family_;
-      backend = {client.backend.get(), route_->epoch, route_->server};
-    }
-    if (store_ != nullptr) {
-      store_->admit(client.kept, client.socket.get(), client.tcp, backend);
-    }
-    counters_.accepted.add();
-    Worker* target = this;
-    for (const std::unique_ptr<Worker>& peer : *peers_) {
-      if (peer->load() < target->load()) target = peer.get();
-    }
-    target->load_.fetch_add(1, std::memory_order_relaxed);
-    if (target == this) {
-      open_session(std::move(client));
+    SocketAddress peer;
+    peer.length = sizeof peer.storage;
+    auto* address = reinterpret_cast<sockaddr*>(&peer.storage);
+    UniqueFd socket(::accept4(listening.fd, address, &peer.length, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    if (socket.valid()) {
+      take_client(std::move(socket), listening.tcp, client_address(peer));
+    } else if (errno == EAGAIN) {
+      return;
     } else {
-      target->post(std::move(client));
+      accept_failed(listening, errno);
     }
+  }
+}
+
+void Worker::accept_failed(Listening& listening, int error) {
+  if (out_of_resources(error)) return pause_accepting();
+  // It does not listen any more: somebody who shares it has shut it down. It would wake the loop
+  // for ever.
+  if (error == EINVAL || error == EBADF || error == ENOTSOCK || error == EOPNOTSUPP) {
+    ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, std::exchange(listening.fd, -1), nullptr);
+  }
+  // Anything else (ECONNABORTED, EINTR, a network error of that one connection, accept(2))
+  // concerns a connection that is gone: the next one.
+}
+
+// Gives it to the least loaded worker, if there is room for it.
+void Worker::take_client(UniqueFd socket, bool tcp, const ClientAddress& address) {
+  switch (admission_->enter(address, settings_.limits)) {
+    case Admitted::kYes:
+      break;
+    case Admitted::kTooMany:
+      return turn_away_at_the_door(std::move(socket), tcp, address, RejectReason::kTooManyClients);
+    case Admitted::kTooManyOfOneHost:
+      return turn_away_at_the_door(std::move(socket), tcp, address,
+                                   RejectReason::kTooManyOfOneHost);
+  }
+  NewClient client{std::move(socket), tcp, address, {}, 0, {}};
+  BackendFacts backend;
+  if (!must_wait()) {
+    client.backend = std::move(spare_);
+    client.backend_family = spare_family_;
+    backend = {client.backend.get(), route_->epoch, route_->server};
+  }
+  if (store_ != nullptr) {
+    store_->admit(client.kept, client.socket.get(), client.tcp, backend);
+  }
+  counters_.accepted.add();
+  Worker* target = this;
+  for (const std::unique_ptr<Worker>& peer : *peers_) {
+    if (peer->load() < target->load()) target = peer.get();
+  }
+  target->load_.fetch_add(1, std::memory_order_relaxed);
+  if (target == this) {
+    open_session(std::move(client));
+  } else {
+    target->post(std::move(client));
   }
 }
 

@@ -20,6 +20,7 @@
 #include <optional>
 #include <vector>
 
+#include "admission.h"
 #include "bulk_flows.h"
 #include "counters.h"
 #include "holding.h"
@@ -51,6 +52,17 @@ class FailureSink {
   ~FailureSink() = default;
 };
 
+class Worker;
+
+// What the workers share; it outlives their threads.
+struct Company {
+  // All the workers.
+  const std::vector<std::unique_ptr<Worker>>& workers;
+  FailureSink& failures;
+  Holding& holding;
+  Admission& admission;
+};
+
 class Worker {
  public:
   Worker() = default;
@@ -59,9 +71,7 @@ class Worker {
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
 
-  // `peers` are all the workers, this one among them; all outlive the threads.
-  SysError start(const std::vector<std::unique_ptr<Worker>>& peers, FailureSink& failures,
-                 Holding& holding, Settings settings, SessionStore* store = nullptr);
+  SysError start(const Company& company, const Settings& settings, SessionStore* store = nullptr);
   // A session of an earlier process is this worker's from now on.
   void take_up(std::unique_ptr<Survivor> survivor);
   void post(Message message) { mailbox_.post(std::move(message)); }
@@ -101,8 +111,12 @@ class Worker {
   // worker.cc: accepting
   void listen_to(const NewListener& listener);
   void accept_some(Listening& listening);
+  bool can_take_another(const Listening& listening) const;
+  void accept_failed(Listening& listening, int error);
+  void take_client(UniqueFd socket, bool tcp, const ClientAddress& address);
   void stop_accepting();
   void prepare_spare();
+  UniqueFd make_socket(int family) const;
   void pause_accepting();
   void resume_accepting();
 
@@ -118,6 +132,8 @@ class Worker {
   void leave_hold(std::uint32_t slot);
   void turn_away(std::uint32_t slot, RejectReason reason);
   void held_client_left(std::uint32_t slot, bool reset);
+  static bool has_spoken(Session& session);
+  void set_hold_deadline(std::uint32_t slot);
   void hold_expired(std::uint32_t slot);
   std::int64_t next_release_ns() const;
   void release_held();
@@ -146,7 +162,10 @@ class Worker {
 
   // worker_sessions.cc: the life of a session
   void open_session(NewClient client);
-  void refuse(std::uint32_t slot);
+  void turn_away_at_the_door(UniqueFd socket, bool tcp, const ClientAddress& address,
+                             RejectReason reason);
+  void refuse(std::uint32_t slot, RejectReason reason);
+  void leave_company(Session& session);
   void start_connect(std::uint32_t slot);
   void finish_connect(std::uint32_t slot);
   void give_up_backend(Session& session);
@@ -173,6 +192,7 @@ class Worker {
   bool decided_ = false;          // a route, or that there is none, has been told
   HoldQueue held_;
   Holding* holding_ = nullptr;
+  Admission* admission_ = nullptr;
   std::int64_t release_ns_ = 0;  // the place in the sequence of releases that was claimed; 0: none
   std::int64_t rest_until_ns_ =
       0;  // after a connect failed nobody is sent to the route; 0: no rest

@@ -110,8 +110,8 @@ void Worker::reap() {
     session.release_sockets();
     session.rejection.reset();
     session.transition(SessionState::kFree);
+    leave_company(session);
     sessions_.free(slot);
-    load_.fetch_sub(1, std::memory_order_relaxed);
   }
   closing_.clear();
 }

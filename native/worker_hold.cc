@@ -56,10 +56,7 @@ void Worker::hold(std::uint32_t slot, RejectReason reason, int error) {
   session.transition(SessionState::kHeld);
   session.reject_reason = reason;
   session.hold_errno = error;
-  session.deadline_ns = 0;
-  if (settings_.hold_timeout_ns > 0) {
-    set_deadline(slot, session.held_since_ns + settings_.hold_timeout_ns);
-  }
+  set_hold_deadline(slot);
   if (session.client_left) turn_away(slot, RejectReason::kGaveUp);
 }
 
@@ -84,9 +81,35 @@ void Worker::leave_hold(std::uint32_t slot) {
   counters_.held.sub();
 }
 
+// Whether the client has ever said what it wants. Nothing is read from who waits.
+bool Worker::has_spoken(Session& session) {
+  if (!session.has_spoken) session.has_spoken = has_startup_message(session.client.get());
+  return session.has_spoken;
+}
+
+// When it has waited long enough; earlier, when it has been silent for too long.
+void Worker::set_hold_deadline(std::uint32_t slot) {
+  Session& session = sessions_[slot];
+  std::int64_t wait_ns = std::numeric_limits<std::int64_t>::max();
+  if (settings_.hold_timeout_ns > 0) wait_ns = settings_.hold_timeout_ns;
+  if (!session.has_spoken) wait_ns = std::min(wait_ns, settings_.startup_timeout_ns);
+  session.deadline_ns = 0;
+  if (wait_ns == std::numeric_limits<std::int64_t>::max()) return;
+  set_deadline(slot, session.held_since_ns + wait_ns);
+}
+
 void Worker::hold_expired(std::uint32_t slot) {
+  Session& session = sessions_[slot];
+  const std::int64_t waited_ns = monotonic_ns() - session.held_since_ns;
+  // One that only keeps a place from others.
+  if (waited_ns >= settings_.startup_timeout_ns && !has_spoken(session)) {
+    return turn_away(slot, RejectReason::kStartup);
+  }
+  if (settings_.hold_timeout_ns == 0 || waited_ns < settings_.hold_timeout_ns) {
+    return set_hold_deadline(slot);
+  }
   counters_.hold_timeouts.add();
-  start_rejection(slot, sessions_[slot].reject_reason, sessions_[slot].hold_errno);
+  start_rejection(slot, session.reject_reason, session.hold_errno);
 }
 
 // When a held client may go next; never, unless there is a route and somebody waits.

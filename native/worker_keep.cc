@@ -13,6 +13,8 @@ void Worker::resume_session(Survivor survivor) {
   const std::uint32_t slot = sessions_.allocate();
   Session& session = sessions_[slot];
   session.begin(std::move(survivor.client), survivor.tcp, survivor.kept);
+  session.address = survivor.address;
+  session.standing = Standing::kAdmitted;
   session.backend = std::move(survivor.backend);
   session.epoch = survivor.epoch;
   session.server = survivor.server;
@@ -23,7 +25,8 @@ void Worker::resume_session(Survivor survivor) {
     if (socket->valid()) (void)set_low_water(socket->get(), 1);
   }
   session_log_.came(slot, session);
-  if (!watch(session.client.get(), slot, Side::kClient)) return refuse(slot);
+  if (!watch(session.client.get(), slot, Side::kClient))
+    return refuse(slot, RejectReason::kResources);
   if (survivor.stage == Stage::kWaiting) {
     session.held_since_ns = session.kept.opened_ns;
     return hold(slot, RejectReason::kNoPrimary, 0);
@@ -51,7 +54,9 @@ void Worker::resume_opening(std::uint32_t slot, Survivor& survivor) {
   start_session(slot);
   if (session.state() != SessionState::kStarting) {
     // Nobody waits here.
-    (void)discard_bytes(session.client.get(), survivor.ahead);
+    if (!discard_bytes(session.client.get(), survivor.ahead)) {
+      return end_session(slot, EndReason::kResources);
+    }
     return relay(slot);
   }
   session.opening.ahead = survivor.ahead;

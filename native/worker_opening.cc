@@ -62,6 +62,8 @@ void Worker::advance_opening(std::uint32_t slot) {
         break;
       case OpeningProgress::kOver:
         return start_relaying(slot);
+      case OpeningProgress::kBroken:
+        return end_session(slot, EndReason::kResources);
       case OpeningProgress::kRefused:
         return refused(slot);
     }

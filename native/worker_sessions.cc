@@ -20,8 +20,8 @@ namespace {
 
 constexpr std::int64_t kNsPerSecond = 1'000'000'000;
 constexpr std::int64_t kNsPerMs = 1'000'000;
-// A client that is to be told of an error must send its startup message within this.
-constexpr std::int64_t kStartupTimeoutNs = 10 * kNsPerSecond;
+// What a client that has waited in silence is left of the start-up deadline, at least.
+constexpr std::int64_t kLastChanceNs = kNsPerSecond;
 // How long a client that was told may take to hang up.
 constexpr std::int64_t kLingerTimeoutNs = 2 * kNsPerSecond;
 // How soon a session that found no pipe tries again.
@@ -48,13 +48,24 @@ ConnectFailure classify(int error) {
 }
 
 // SQLSTATEs: PostgreSQL manual, "Error Codes": cannot_connect_now, too_many_connections.
-std::string answer_for(RejectReason reason, int error, std::int64_t waited_ns) {
-  if (reason == RejectReason::kResources) {
-    return fatal_error_response("53300", "the gateway is out of resources for another connection",
-                                describe_errno(error) + ".");
-  }
-  if (reason == RejectReason::kTooManyHeld) {
-    return fatal_error_response("53300", "too many clients wait for a PostgreSQL primary", {});
+std::string answer_for(RejectReason reason, int error, std::int64_t waited_ns,
+                       const Admission::Limits& limits) {
+  switch (reason) {
+    case RejectReason::kResources:
+      return fatal_error_response("53300", "the gateway is out of resources for another connection",
+                                  describe_errno(error) + ".");
+    case RejectReason::kTooManyHeld:
+      return fatal_error_response("53300", "too many clients wait for a PostgreSQL primary", {});
+    case RejectReason::kTooManyClients:
+      return fatal_error_response(
+          "53300", "the gateway has too many clients already",
+          "It serves " + std::to_string(limits.clients) + " at once (MAX_CONNECTIONS).");
+    case RejectReason::kTooManyOfOneHost:
+      return fatal_error_response("53300", "too many connections from your address",
+                                  "The gateway takes " + std::to_string(limits.of_one_host) +
+                                      " from each (MAX_CONNECTIONS_PER_CLIENT).");
+    default:
+      break;
   }
   std::string detail;
   if (waited_ns > 0) detail = "Waited " + std::to_string(waited_ns / kNsPerMs) + " ms for one.";
@@ -82,26 +93,60 @@ void Worker::open_session(NewClient client) {
   const std::uint32_t slot = sessions_.allocate();
   Session& session = sessions_[slot];
   session.begin(std::move(client.socket), client.tcp, client.kept);
+  session.address = client.address;
+  session.standing = Standing::kAdmitted;
   session.backend = std::move(client.backend);
   session.backend_family = static_cast<std::uint16_t>(client.backend_family);
   session_log_.came(slot, session);
-  if (!watch(session.client.get(), slot, Side::kClient)) return refuse(slot);
+  if (!watch(session.client.get(), slot, Side::kClient))
+    return refuse(slot, RejectReason::kResources);
   if (must_wait()) return hold(slot, RejectReason::kNoPrimary, 0);
   session.transition(SessionState::kConnecting);
   counters_.active.add();
   start_connect(slot);
 }
 
-// The client cannot even be listened to; the session is in kFree.
-void Worker::refuse(std::uint32_t slot) {
-  counters_.rejected[RejectReason::kResources].add();
+// Accepted, and not let in.
+void Worker::turn_away_at_the_door(UniqueFd socket, bool tcp, const ClientAddress& address,
+                                   RejectReason reason) {
+  counters_.accepted.add();
+  load_.fetch_add(1, std::memory_order_relaxed);
+  const std::uint32_t slot = sessions_.allocate();
   Session& session = sessions_[slot];
-  session_log_.turned_away(slot, session, RejectReason::kResources);
+  session.begin(std::move(socket), tcp, {});
+  session.address = address;
+  session_log_.came(slot, session);
+  if (!admission_->begin_telling()) return refuse(slot, reason);
+  session.standing = Standing::kBeingTold;
+  if (!watch(session.client.get(), slot, Side::kClient)) return refuse(slot, reason);
+  start_rejection(slot, reason, 0);
+}
+
+// The client cannot even be told; the session is in kFree.
+void Worker::refuse(std::uint32_t slot, RejectReason reason) {
+  counters_.rejected[reason].add();
+  Session& session = sessions_[slot];
+  session_log_.turned_away(slot, session, reason);
   leave_store(session);
   session.shut_down(Side::kClient);
   session.shut_down(Side::kBackend);
   session.release_sockets();
+  leave_company(session);
   sessions_.free(slot);
+}
+
+// Its descriptors have been closed: there is room for another.
+void Worker::leave_company(Session& session) {
+  switch (std::exchange(session.standing, Standing::kNone)) {
+    case Standing::kAdmitted:
+      admission_->leave(session.address);
+      break;
+    case Standing::kBeingTold:
+      admission_->end_telling();
+      break;
+    case Standing::kNone:
+      break;
+  }
   load_.fetch_sub(1, std::memory_order_relaxed);
 }
 
@@ -115,7 +160,7 @@ void Worker::start_connect(std::uint32_t slot) {
   const int family = route_->address.family();
   const bool is_new = !session.backend.valid() || session.backend_family != family;
   if (is_new) {
-    session.backend = make_backend_socket(family, settings_.tcp);
+    session.backend = make_socket(family);
     if (!session.backend.valid()) return connect_failed(slot, errno);
     session.backend_family = static_cast<std::uint16_t>(family);
   }
@@ -174,8 +219,13 @@ void Worker::start_rejection(std::uint32_t slot, RejectReason reason, int error)
   session.reject_reason = reason;
   const std::int64_t now = monotonic_ns();
   const std::int64_t waited_ns = session.held_since_ns == 0 ? 0 : now - session.held_since_ns;
-  session.rejection = std::make_unique<Rejection>(answer_for(reason, error, waited_ns));
-  set_deadline(slot, now + kStartupTimeoutNs);
+  session.rejection =
+      std::make_unique<Rejection>(answer_for(reason, error, waited_ns, settings_.limits));
+  // Who has said nothing while it waited does not get the whole time once more.
+  const bool was_silent = session.held_since_ns != 0 && !has_spoken(session);
+  const std::int64_t whole = settings_.startup_timeout_ns;
+  set_deadline(slot, now + (was_silent ? std::max(whole - waited_ns, std::min(whole, kLastChanceNs))
+                                       : whole));
   // What the client has sent so far was an edge of the past.
   advance_rejection(slot);
 }

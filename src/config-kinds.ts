@@ -59,9 +59,9 @@ export const port: Kind = {
       : ['expected a port from 1 to 65535, or 0 for any free port'],
 };
 
-/** A number of threads, or `auto`. */
-export function threadCount(max: number): Kind {
-  const expected = `expected a whole number from 1 to ${String(max)}, or "auto"`;
+/** A number of something, from 1 on, or `auto`. */
+export function countOrAuto(max: number, unit = ''): Kind {
+  const expected = `expected a whole number${unit === '' ? '' : ` of ${unit}`} from 1 to ${String(max)}, or "auto"`;
   return {
     quotable: true,
     fromText: (text) => (text.trim().toLowerCase() === 'auto' ? 'auto' : integerFromText(text)),

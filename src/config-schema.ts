@@ -8,6 +8,7 @@
 import { MAX_CANDIDATES } from './candidates.js';
 import {
   candidateList,
+  countOrAuto,
   decimal,
   directory,
   host,
@@ -16,10 +17,9 @@ import {
   onOff,
   port,
   text,
-  threadCount,
 } from './config-kinds.js';
 import type { Kind } from './config-kinds.js';
-import { CUT_POLICIES, SSL_MODES } from './config-types.js';
+import { CUT_POLICIES, MAX_CLIENTS, SSL_MODES } from './config-types.js';
 import type { CutPolicy, SslMode } from './config-types.js';
 import { LOG_LEVELS } from './log.js';
 import type { LogLevel } from './log.js';
@@ -37,6 +37,8 @@ export interface RawSettings {
   listen: { host: string; port: number };
   sessions: {
     workers: number | 'auto';
+    max_connections: number | 'auto';
+    max_connections_per_client: number;
     tcp_keepalive: boolean;
     tcp_keepalives_idle: number;
     tcp_keepalives_interval: number;
@@ -96,7 +98,6 @@ type Leaf = string[] | string | number | boolean | null;
 export type Layout<T> = { readonly [K in keyof T]: T[K] extends Leaf ? Setting<T[K]> : Layout<T[K]> };
 
 const MAX_TIMEOUT_MS = 600_000;
-const MAX_CLIENTS = 1_000_000;
 /** MAX_TCP_KEEPIDLE, MAX_TCP_KEEPINTVL, MAX_TCP_KEEPCNT of the kernel. */
 const MAX_KEEPALIVE_SECONDS = 32_767;
 const MAX_KEEPALIVE_COUNT = 127;
@@ -157,11 +158,19 @@ export const SCHEMA: Layout<RawSettings> = {
     }),
   },
   sessions: {
-    workers: setting<number | 'auto'>(1, threadCount(MAX_WORKERS), {
+    workers: setting<number | 'auto'>(1, countOrAuto(MAX_WORKERS), {
       env: 'NUM_THREADS',
       option: 'workers',
       live: false,
       doc: `Threads that carry sessions, 1 to ${String(MAX_WORKERS)}; "auto" is one for each CPU this process may use.`,
+    }),
+    max_connections: setting<number | 'auto'>('auto', countOrAuto(MAX_CLIENTS, 'clients'), {
+      env: 'MAX_CONNECTIONS',
+      doc: 'How many clients there may be at once, 1 to 1000000, those that wait too; "auto" is as many as the limit of open files has room for.',
+    }),
+    max_connections_per_client: setting(0, integer(0, MAX_CLIENTS, 'clients'), {
+      env: 'MAX_CONNECTIONS_PER_CLIENT',
+      doc: 'How many of them from one address, 0 to 1000000; 0 is any number.',
     }),
     tcp_keepalive: setting(true, onOff, {
       env: 'TCP_KEEPALIVE',

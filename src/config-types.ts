@@ -51,6 +51,9 @@ export const CUT_POLICIES = ['proof', 'eager'] as const;
 
 export type CutPolicy = (typeof CUT_POLICIES)[number];
 
+/** The most clients that a setting may ask for. */
+export const MAX_CLIENTS = 1_000_000;
+
 /** What becomes of clients while there is no primary. All of it may change while the gateway runs. */
 export interface FailoverConfig {
   /** How long a client without a server waits for one. 0..600000 */
@@ -96,6 +99,10 @@ export interface Config {
   readonly probe: ProbeConfig;
   /** Threads of the data plane, 1..64. */
   readonly workers: number;
+  /** How many clients there may be at once, 1..1000000; undefined: as many as there are descriptors for. */
+  readonly maxConnections: number | undefined;
+  /** How many of them from one address, 0..1000000; 0: any number. */
+  readonly maxConnectionsPerClient: number;
   /** Of both sides of a session. */
   readonly tcp: TcpSettings;
   /** How long a stop waits for sessions to end by themselves. 0..600000 */

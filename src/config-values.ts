@@ -15,6 +15,8 @@ export function settingValues(config: Config): ReadonlyMap<string, SettingValue 
     ['listen.host', listen.host],
     ['listen.port', listen.port],
     ['sessions.workers', config.workers],
+    ['sessions.max_connections', config.maxConnections ?? 'auto'],
+    ['sessions.max_connections_per_client', config.maxConnectionsPerClient],
     ['sessions.tcp_keepalive', config.tcp.keepalive],
     ['sessions.tcp_keepalives_idle', config.tcp.keepalivesIdleS],
     ['sessions.tcp_keepalives_interval', config.tcp.keepalivesIntervalS],

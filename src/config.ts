@@ -263,6 +263,8 @@ function assemble(raw: RawSettings, login: Login, sources: readonly string[]): C
       tls: login.tls,
     },
     workers,
+    maxConnections: raw.sessions.max_connections === 'auto' ? undefined : raw.sessions.max_connections,
+    maxConnectionsPerClient: raw.sessions.max_connections_per_client,
     tcp: {
       keepalive: raw.sessions.tcp_keepalive,
       keepalivesIdleS: raw.sessions.tcp_keepalives_idle,

@@ -13,7 +13,7 @@ import type { Config, LoadedConfig } from './config.js';
 import { cutFor } from './cut-policy.js';
 import type { BackendFailure, DataPlane } from './dataplane.js';
 import type { DataPlaneStats } from './dataplane-stats.js';
-import { sessionsThatFit } from './descriptor-limit.js';
+import { maxConnectionsOf, warnOfTooMany } from './descriptor-limit.js';
 import type { Verdict } from './election.js';
 import { Failovers } from './failovers.js';
 import { startHttp } from './http.js';
@@ -140,6 +140,7 @@ export class Daemon {
       stats: () => this.#dataPlane.stats(),
       candidates: () => this.#candidateViews(),
       epoch: () => this.#epoch,
+      maxConnections: () => maxConnectionsOf(this.#config),
       state: () => this.#memory.state(),
       version,
     });
@@ -179,6 +180,7 @@ export class Daemon {
 
   async start(): Promise<void> {
     this.#warn(this.#options.config);
+    warnOfTooMany(this.#config, this.#logger);
     await this.#openListeners();
     this.#watchdog.start();
     this.#monitor.start();
@@ -191,7 +193,7 @@ export class Daemon {
     this.#logger.notice('ready', {
       version: this.#options.version,
       candidates: this.#config.candidates.length,
-      sessions_that_fit: sessionsThatFit(),
+      max_connections: maxConnectionsOf(this.#config),
     });
   }
 
@@ -288,6 +290,7 @@ export class Daemon {
     const { live, fixed, applied } = diffConfig(this.#config, next);
     this.#warn(next);
     this.#config = applied;
+    if (live.includes('sessions.max_connections')) warnOfTooMany(applied, this.#logger);
     this.#sessionLog.drain(); // while the level is that of the sessions
     this.#logger.setLevel(applied.logLevel);
     this.#dataPlane.configure(dataPlaneSettings(applied));

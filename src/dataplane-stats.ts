@@ -11,6 +11,8 @@ export const REJECT_REASONS = [
   'no_primary', // no server is proven primary
   'connect_failed', // the proven primary could not be connected to
   'too_many_held', // MAX_HELD clients waited for a primary already
+  'too_many_clients', // MAX_CONNECTIONS clients were there already
+  'too_many_per_client', // MAX_CONNECTIONS_PER_CLIENT of them from its address
   'gave_up', // it hung up while it waited for one
   'startup', // the startup message was malformed, too long, or did not come in time
   'resources', // no descriptor, pipe or memory left for it

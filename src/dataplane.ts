@@ -8,6 +8,7 @@ import { createRequire } from 'node:module';
 import { isIP } from 'node:net';
 import { getSystemErrorName } from 'node:util';
 
+import { MAX_CLIENTS } from './config-types.js';
 import type { TcpSettings } from './config-types.js';
 import type { CutReason, DataPlaneStats } from './dataplane-stats.js';
 import { GatewayError } from './errors.js';
@@ -40,6 +41,17 @@ export interface BackendFailure {
   readonly error: string;
 }
 
+/**
+ * Of the process' descriptors the data plane takes none whose number is not below these; so the rest of them is free,
+ * or the control plane's. 1..2^31-1
+ */
+export interface DescriptorBounds {
+  /** For accepting clients. */
+  readonly clients: number;
+  /** For whatever else, connections to servers and pipes. */
+  readonly all: number;
+}
+
 export interface DataPlaneSettings {
   /** How long a connection to the backend may take, 1..600000. */
   readonly connectTimeoutMs: number;
@@ -51,6 +63,11 @@ export interface DataPlaneSettings {
   readonly maxHeld: number;
   /** How many of them a second are let go when there is a server, 1..1000000. */
   readonly releaseRate: number;
+  /** How many clients there may be at once, 1..1000000. */
+  readonly maxConnections: number;
+  /** How many of them from one address, 0..1000000; 0: as many as there may be. AF_UNIX clients have none. */
+  readonly maxConnectionsPerClient: number;
+  readonly descriptors: DescriptorBounds;
   /** Record each session that comes and goes, for takeSessionEvents(). */
   readonly logSessions: boolean;
 }
@@ -94,7 +111,7 @@ const MAX_WORKERS = 64;
 /** Of `Route.epoch`. */
 export const MAX_EPOCH = 2 ** 32 - 1;
 const MAX_TIMEOUT_MS = 600_000;
-const MAX_CLIENTS = 1_000_000;
+const MAX_DESCRIPTOR = 2 ** 31 - 1;
 const NO_EVENTS: SessionEvents = { events: [], lost: 0 };
 
 /** The order of `enum class CutReason` in native/counters.h. */
@@ -282,7 +299,11 @@ function loadAddon(): NativeModule {
 /** The settings alone, whatever else the object has. */
 function settingsOf(settings: DataPlaneSettings): DataPlaneSettings {
   const { connectTimeoutMs, tcp, holdTimeoutMs, maxHeld, releaseRate, logSessions } = settings;
-  return { connectTimeoutMs, tcp, holdTimeoutMs, maxHeld, releaseRate, logSessions };
+  const { maxConnections, maxConnectionsPerClient, descriptors } = settings;
+  return {
+    ...{ connectTimeoutMs, tcp, holdTimeoutMs, maxHeld, releaseRate, logSessions },
+    ...{ maxConnections, maxConnectionsPerClient, descriptors },
+  };
 }
 
 function checkSettings(settings: DataPlaneSettings): void {
@@ -290,6 +311,10 @@ function checkSettings(settings: DataPlaneSettings): void {
   requireInteger('holdTimeoutMs', settings.holdTimeoutMs, 0, MAX_TIMEOUT_MS);
   requireInteger('maxHeld', settings.maxHeld, 0, MAX_CLIENTS);
   requireInteger('releaseRate', settings.releaseRate, 1, MAX_CLIENTS);
+  requireInteger('maxConnections', settings.maxConnections, 1, MAX_CLIENTS);
+  requireInteger('maxConnectionsPerClient', settings.maxConnectionsPerClient, 0, MAX_CLIENTS);
+  requireInteger('descriptors.clients', settings.descriptors.clients, 1, MAX_DESCRIPTOR);
+  requireInteger('descriptors.all', settings.descriptors.all, 1, MAX_DESCRIPTOR);
   const { keepalivesIdleS, keepalivesIntervalS, keepalivesCount, userTimeoutMs } = settings.tcp;
   requireInteger('keepalivesIdleS', keepalivesIdleS, 0, 2 ** 15 - 1);
   requireInteger('keepalivesIntervalS', keepalivesIntervalS, 0, 2 ** 15 - 1);

@@ -46,6 +46,8 @@ export interface MetricsSources {
   readonly candidates: () => readonly CandidateView[];
   /** The epoch of the current route, 0 before the first. */
   readonly epoch: () => number;
+  /** How many clients there may be. */
+  readonly maxConnections: () => number;
   /** What is remembered of the cluster, on disk. */
   readonly state: () => StateView;
   /** Of the product. */
@@ -204,6 +206,7 @@ export class Metrics {
     const metrics = this.#metrics;
     const hasPrimary = this.#withoutPrimarySince === undefined;
     metrics.connectionsActive.set(stats.active);
+    metrics.connectionsLimit.set(this.#sources.maxConnections());
     setCounter(metrics.connections, stats.accepted);
     metrics.clientsHeld.set(stats.held);
     setCounter(metrics.clientsHeldEver, stats.heldEver);
@@ -310,6 +313,7 @@ function declareMetrics(registry: Registry) {
   return {
     buildInfo: gauge('build_info', 'What is running; always 1.', 'version', 'node'),
     connectionsActive: gauge('connections_active', 'Clients that have a server, or are being connected to one, now.'),
+    connectionsLimit: gauge('connections_limit', 'How many clients there may be at once, those that wait too.'),
     connections: counter('connections_total', 'Client connections accepted.'),
     clientsHeld: gauge('clients_held', 'Clients that wait for a primary now.'),
     clientsHeldEver: counter('clients_held_total', 'Clients that had to wait for a primary.'),

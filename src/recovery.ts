@@ -7,15 +7,25 @@
 import type { Config } from './config-types.js';
 import { MAX_EPOCH, openDataPlane } from './dataplane.js';
 import type { DataPlane, DataPlaneSettings } from './dataplane.js';
+import { descriptorShare, maxConnectionsOf } from './descriptor-limit.js';
 import type { Logger } from './log.js';
 import { decodeNote, RestartNoteKeeper } from './restart-note.js';
 import type { InheritedSockets } from './systemd.js';
 
 /** What of the configuration the data plane is told, at the start and with each reload. */
-export function dataPlaneSettings({ probe, tcp, failover, logLevel }: Config): DataPlaneSettings {
-  const { holdTimeoutMs, maxHeld, releaseRate } = failover;
-  const { connectTimeoutMs } = probe;
-  return { connectTimeoutMs, tcp, holdTimeoutMs, maxHeld, releaseRate, logSessions: logLevel === 'debug' };
+export function dataPlaneSettings(config: Config): DataPlaneSettings {
+  const { probe, tcp, failover, maxConnectionsPerClient, logLevel } = config;
+  return {
+    connectTimeoutMs: probe.connectTimeoutMs,
+    tcp,
+    holdTimeoutMs: failover.holdTimeoutMs,
+    maxHeld: failover.maxHeld,
+    releaseRate: failover.releaseRate,
+    maxConnections: maxConnectionsOf(config),
+    maxConnectionsPerClient,
+    descriptors: descriptorShare().bounds,
+    logSessions: logLevel === 'debug',
+  };
 }
 
 /**

@@ -14,7 +14,7 @@ import { availableParallelism, cpus } from 'node:os';
 import { join } from 'node:path';
 
 import { closeAll } from './helpers/cleanup.js';
-import { matchesOneOf, Run, say, testFiles } from './helpers/file-runner.js';
+import { countDoctest, matchesOneOf, Run, say, testFiles } from './helpers/file-runner.js';
 import type { Group, TestFile } from './helpers/file-runner.js';
 import { OWN_NETWORK } from './helpers/network.js';
 import { PROJECT_ROOT, temporaryFolder } from './helpers/paths.js';
@@ -32,13 +32,7 @@ function nativeTests(): TestFile[] {
       name: 'native/core',
       command: [NATIVE_TEST, '--no-colors=true'],
       deadlineMs: NATIVE_DEADLINE_MS,
-      count: (output) => {
-        // doctest: `[doctest] test cases: 12 | 12 passed | 0 failed | 0 skipped`
-        const match = /test cases:\s*\d+ \|\s*(\d+) passed \|\s*(\d+) failed \|\s*(\d+) skipped/.exec(output);
-        return match === null
-          ? undefined
-          : { passed: Number(match[1]), failed: Number(match[2]), skipped: Number(match[3]) };
-      },
+      count: countDoctest,
     },
   ];
 }

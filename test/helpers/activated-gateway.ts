@@ -5,7 +5,7 @@
 import { join } from 'node:path';
 
 import { Child } from './child.js';
-import { MAIN, temporaryFolder, testFile } from './paths.js';
+import { MAIN, preloading, PROGRAM_ENV, temporaryFolder, testFile } from './paths.js';
 import type { TemporaryFolder } from './paths.js';
 import { SUPERUSER } from './postgres-install.js';
 import { isAlive, signal } from './processes.js';
@@ -42,11 +42,13 @@ export class ActivatedGateway {
     const folder = await temporaryFolder();
     const sockets = specs.map((spec) => spec.replace('{folder}', folder.path));
     const manager = new Child(
-      ['python3', testFile('helpers/fake-manager.py'), ...sockets, '--', process.execPath, MAIN],
+      ['python3', testFile('helpers/fake-manager.py'), ...sockets, '--', ...preloading([process.execPath]), MAIN],
       {
         env: {
           PATH: process.env['PATH'],
           HOME: folder.path,
+          ...PROGRAM_ENV,
+          LD_PRELOAD: undefined,
           METRICS_HOST: '127.0.0.1',
           METRICS_PORT: '0',
           PGUSER: SUPERUSER,

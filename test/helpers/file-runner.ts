@@ -81,6 +81,12 @@ function countUvu(output: string): Counts | undefined {
   return { passed, failed: total - passed, skipped };
 }
 
+/** doctest: `[doctest] test cases: 12 | 12 passed | 0 failed | 0 skipped` */
+export function countDoctest(output: string): Counts | undefined {
+  const match = /test cases:\s*\d+ \|\s*(\d+) passed \|\s*(\d+) failed \|\s*(\d+) skipped/.exec(output);
+  return match === null ? undefined : { passed: Number(match[1]), failed: Number(match[2]), skipped: Number(match[3]) };
+}
+
 export class Run {
   readonly #env: NodeJS.ProcessEnv;
   #passed = 0;

@@ -9,7 +9,7 @@ import { Child } from './child.js';
 import type { Ended } from './child.js';
 import { LogLine } from './log-line.js';
 import { httpGet, Samples } from './metrics-text.js';
-import { MAIN, temporaryFolder } from './paths.js';
+import { MAIN, preloading, PROGRAM_ENV, temporaryFolder } from './paths.js';
 import type { TemporaryFolder } from './paths.js';
 import { SUPERUSER } from './postgres-install.js';
 import type { Target } from './psql.js';
@@ -59,7 +59,7 @@ export class Gateway {
     const folder = await temporaryFolder();
     const file = join(folder.path, CONFIG_FILE);
     await writeFile(file, options.config ?? '');
-    const command = [...(options.launcher ?? [process.execPath]), MAIN, '--config', file];
+    const command = [...preloading(options.launcher ?? [process.execPath]), MAIN, '--config', file];
     const child = new Child([...command, ...(options.args ?? [])], {
       env: environment(options, folder.path),
       cwd: '/',
@@ -216,6 +216,8 @@ function environment({ candidates, env }: GatewayOptions, home: string): NodeJS.
   return {
     PATH: process.env['PATH'],
     HOME: home,
+    ...PROGRAM_ENV,
+    LD_PRELOAD: undefined,
     ...DEFAULTS,
     ...(candidates === undefined ? {} : { CANDIDATES: candidates.join(',') }),
     ...env,

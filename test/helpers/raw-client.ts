@@ -52,9 +52,16 @@ export class RawClient {
     });
   }
 
-  /** A FIN from the other side does not end this side: that is up to the test. */
-  static async connect({ host, port }: { readonly host: string; readonly port: number }): Promise<RawClient> {
-    const target = host.startsWith('/') ? { path: `${host}/.s.PGSQL.${port}` } : { host, port };
+  /**
+   * A FIN from the other side does not end this side: that is up to the test.
+   * @param from the address that the client has; left out: what the kernel chooses
+   */
+  static async connect(
+    { host, port }: { readonly host: string; readonly port: number },
+    from?: string,
+  ): Promise<RawClient> {
+    const local = from === undefined ? {} : { localAddress: from };
+    const target = host.startsWith('/') ? { path: `${host}/.s.PGSQL.${port}` } : { host, port, ...local };
     const socket = connect({ ...target, allowHalfOpen: true });
     socket.setNoDelay(true);
     await once(socket, 'connect');

@@ -4,7 +4,7 @@
 // systemd's are.
 
 import { Child } from './child.js';
-import { ADDON, temporaryFolder, testFile } from './paths.js';
+import { ADDON, PRELOAD, temporaryFolder, testFile } from './paths.js';
 import type { TemporaryFolder } from './paths.js';
 import type { Target } from './psql.js';
 
@@ -61,7 +61,12 @@ export class ServiceManager {
   /** The same, with the addon loaded ahead of `node`, as in the unit that the package has. */
   get earlyLauncher(): readonly string[] {
     const [node = '', ...before] = [...this.launcher].reverse();
-    return [...before.reverse(), '/usr/bin/env', `LD_PRELOAD=${ADDON}`, node];
+    return [
+      ...before.reverse(),
+      '/usr/bin/env',
+      `LD_PRELOAD=${PRELOAD === undefined ? '' : `${PRELOAD}:`}${ADDON}`,
+      node,
+    ];
   }
 
   /** Where a service of this manager has to say what it does, if it is not started by `launcher`. */

@@ -9,7 +9,7 @@ import { run } from '../helpers/child.js';
 import type { Ended } from '../helpers/child.js';
 import { Gateway } from '../helpers/gateway.js';
 import type { GatewayOptions } from '../helpers/gateway.js';
-import { MAIN, temporaryFolder } from '../helpers/paths.js';
+import { MAIN, PROGRAM_ENV, temporaryFolder } from '../helpers/paths.js';
 import { PgSession, queryMessage } from '../helpers/pg-session.js';
 import { hasIpv6 } from '../helpers/postgres-install.js';
 import { createCluster } from '../helpers/postgres.js';
@@ -36,7 +36,10 @@ async function withGateway(options: GatewayOptions, use: (gateway: Gateway) => P
 
 /** Runs the program to its end, without any configuration but what is given. */
 function program(args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<Ended> {
-  return run([process.execPath, MAIN, ...args], { env: { PATH: process.env['PATH'], ...env }, deadlineMs: 20_000 });
+  return run([process.execPath, MAIN, ...args], {
+    env: { PATH: process.env['PATH'], ...PROGRAM_ENV, ...env },
+    deadlineMs: 20_000,
+  });
 }
 
 function candidatesToml(candidates: readonly string[]): string {

@@ -7,6 +7,7 @@ import type { GatewayOptions } from '../helpers/gateway.js';
 import { PgSession, queryMessage, readMessage, startupMessage } from '../helpers/pg-session.js';
 import { createCluster } from '../helpers/postgres.js';
 import type { Cluster } from '../helpers/postgres.js';
+import { PRELOAD } from '../helpers/paths.js';
 import { descriptorsOf, residentBytes } from '../helpers/processes.js';
 import { clientProgram, query } from '../helpers/psql.js';
 import { RawClient } from '../helpers/raw-client.js';
@@ -19,6 +20,8 @@ const TO_SERVER = 'pg_gateway_bytes_client_to_backend_total';
 const TO_CLIENT = 'pg_gateway_bytes_backend_to_client_total';
 const ENDED = 'pg_gateway_sessions_ended_total';
 
+/** A sanitizer does, so that it sees who uses it. */
+const KEEPS_FREED_MEMORY = PRELOAD !== undefined;
 const test = suite('sessions');
 let cluster: Cluster;
 
@@ -147,7 +150,7 @@ test('a client that stops reading costs little, disturbs nobody, and gets everyt
     assert.ok(moved < 64 * MIB, `${moved} bytes were taken for a client that reads none`);
     assert.ok(pipes(gateway) - pipesBefore <= 8, `${pipes(gateway) - pipesBefore} more pipe descriptors`);
     const grown = residentBytes(gateway.pid) - memory;
-    assert.ok(grown < 16 * MIB, `${grown} bytes more memory`);
+    assert.ok(KEEPS_FREED_MEMORY || grown < 16 * MIB, `${grown} bytes more memory`);
     for (let count = 0; count < 100; count += 1)
       assert.equal(await neighbour.query(`SELECT ${count}`), [String(count)]);
 
@@ -180,7 +183,7 @@ test('a server that stops reading holds its client back', async () => {
       return moved > MIB && moved === last;
     });
     assert.ok(moved < 64 * MIB, `${moved} bytes were taken for a server that reads none`);
-    assert.ok(residentBytes(gateway.pid) - memory < 16 * MIB);
+    assert.ok(KEEPS_FREED_MEMORY || residentBytes(gateway.pid) - memory < 16 * MIB);
 
     holder.close();
     for (let answers = 0; answers < 101;) {

@@ -52,7 +52,7 @@ TEST_CASE("undelivered clients are closed with the mailbox") {
   {
     Mailbox mailbox;
     REQUIRE_FALSE(mailbox.open());
-    mailbox.post(NewClient{std::move(pair.b), true, {}, 0, {}});
+    mailbox.post(NewClient{std::move(pair.b), true, {}, {}, 0, {}});
   }
   CHECK(test::receive_to_end(pair.a.get()).end == test::StreamEnd::kFin);
 }

@@ -217,12 +217,30 @@ std::string flooded(std::string_view pattern, std::size_t count) {
   return bytes;
 }
 
+std::string kernels_view(int socket) {
+  sockaddr_in peer{};
+  socklen_t length = sizeof peer;
+  ::getpeername(socket, reinterpret_cast<sockaddr*>(&peer), &length);
+  std::array<char, 8> port{};
+  std::snprintf(port.data(), port.size(), ":%04X ", ntohs(peer.sin_port));
+  std::string rows;
+  std::ifstream table("/proc/thread-self/net/tcp");
+  for (std::string row; std::getline(table, row);) {
+    if (row.find(port.data()) != std::string::npos) rows += row.substr(0, 90) + " | ";
+  }
+  return rows;
+}
+
 std::vector<int> open_fds() {
   std::vector<int> fds;
   for_each_entry("/proc/self/fd", [&](const std::string& name) { fds.push_back(std::stoi(name)); });
   // The folder's own descriptor was among them and is closed again.
   std::erase_if(fds, [](int fd) { return ::fcntl(fd, F_GETFD) < 0; });
   return fds;
+}
+
+int next_number() {
+  return UniqueFd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)).get();
 }
 
 std::size_t bytes_in_pipes() {

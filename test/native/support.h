@@ -82,7 +82,13 @@ std::size_t flood(int socket, std::string_view pattern, std::size_t offset, int 
 // What `count` bytes of such a flood look like.
 std::string flooded(std::string_view pattern, std::size_t count);
 
+// The kernel's rows of both ends of a TCP connection over IPv4 in this network: state, queues,
+// timers (proc(5), /proc/net/tcp). For people.
+std::string kernels_view(int socket);
+
 std::vector<int> open_fds();
+// The number that the next descriptor of this process would have.
+int next_number();
 // Bytes in all pipes of this process.
 std::size_t bytes_in_pipes();
 // CPU time of all threads with this name, so far.

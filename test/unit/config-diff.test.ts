@@ -32,6 +32,8 @@ test('tells what a reload changes, and what waits for a restart', ({ machine }) 
     LISTEN_HOST: '::',
     LISTEN_PORT: '1',
     NUM_THREADS: '2',
+    MAX_CONNECTIONS: '1',
+    MAX_CONNECTIONS_PER_CLIENT: '1',
     TCP_KEEPALIVE: '0',
     TCP_KEEPALIVES_IDLE: '1',
     TCP_KEEPALIVES_INTERVAL: '1',

@@ -40,6 +40,8 @@ test('has the defaults of the original', ({ machine }) => {
       tls: { mode: 'prefer' },
     },
     workers: 1,
+    maxConnections: undefined,
+    maxConnectionsPerClient: 0,
     tcp: {
       keepalive: true,
       keepalivesIdleS: 60,
@@ -62,6 +64,8 @@ test('reads every variable', ({ machine }) => {
     LISTEN_HOST: '::',
     LISTEN_PORT: '0',
     NUM_THREADS: '64',
+    MAX_CONNECTIONS: '1000000',
+    MAX_CONNECTIONS_PER_CLIENT: '7',
     TCP_KEEPALIVE: '0',
     TCP_KEEPALIVES_IDLE: '32767',
     TCP_KEEPALIVES_INTERVAL: '0',
@@ -107,6 +111,8 @@ test('reads every variable', ({ machine }) => {
       tls: { mode: 'verify-full', rootCert: env.PGSSLROOTCERT, cert: env.PGSSLCERT, key: env.PGSSLKEY },
     },
     workers: 64,
+    maxConnections: 1_000_000,
+    maxConnectionsPerClient: 7,
     tcp: {
       keepalive: false,
       keepalivesIdleS: 32767,
@@ -132,6 +138,8 @@ test('reads every key of a file', ({ machine }) => {
     port = 1
     [sessions]
     workers = "auto"
+    max_connections = 300
+    max_connections_per_client = 20
     tcp_keepalive = false
     tcp_keepalives_idle = 1
     tcp_keepalives_interval = 2
@@ -190,6 +198,8 @@ test('reads every key of a file', ({ machine }) => {
       tls: { mode: 'verify-ca', rootCert: cert, cert, key: cert },
     },
     workers: availableParallelism(),
+    maxConnections: 300,
+    maxConnectionsPerClient: 20,
     tcp: {
       keepalive: false,
       keepalivesIdleS: 1,
@@ -398,6 +408,8 @@ port = 6432  # argument --listen-port
 
 [sessions]
 workers = 1  # default
+max_connections = "auto"  # default
+max_connections_per_client = 0  # default
 tcp_keepalive = true  # default
 tcp_keepalives_idle = 60  # default
 tcp_keepalives_interval = 10  # default

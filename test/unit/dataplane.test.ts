@@ -29,6 +29,9 @@ const settings: DataPlaneSettings = {
   holdTimeoutMs: 0,
   maxHeld: 0,
   releaseRate: 1,
+  maxConnections: 1000,
+  maxConnectionsPerClient: 0,
+  descriptors: { clients: 10_000, all: 10_000 },
   logSessions: false,
 };
 const route: Route = { epoch: 1, server: 0, address: '127.0.0.1', port: 5432 };
@@ -82,6 +85,22 @@ test('values out of range never reach the native side', ({ plane }) => {
     [
       () => plane.configure({ ...settings, releaseRate: 0 }),
       'releaseRate is 0: expected a whole number from 1 to 1000000',
+    ],
+    [
+      () => plane.configure({ ...settings, maxConnections: 0 }),
+      'maxConnections is 0: expected a whole number from 1 to 1000000',
+    ],
+    [
+      () => plane.configure({ ...settings, maxConnectionsPerClient: -1 }),
+      'maxConnectionsPerClient is -1: expected a whole number from 0 to 1000000',
+    ],
+    [
+      () => plane.configure({ ...settings, descriptors: { clients: 0, all: 1 } }),
+      'descriptors.clients is 0: expected a whole number from 1 to 2147483647',
+    ],
+    [
+      () => plane.configure({ ...settings, descriptors: { clients: 1, all: 2 ** 31 } }),
+      'descriptors.all is 2147483648: expected a whole number from 1 to 2147483647',
     ],
     [() => openDataPlane({ ...settings, workers: 65 }), 'workers is 65: expected a whole number from 1 to 64'],
   ];

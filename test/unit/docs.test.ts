@@ -41,7 +41,16 @@ test('every metric is named', async () => {
     holdSeconds: { buckets: HOLD_BUCKETS_SECONDS.map(() => 0n), sum: 0 },
     bytesClientToBackend: 0n,
     bytesBackendToClient: 0n,
-    rejected: { no_primary: 0n, connect_failed: 0n, too_many_held: 0n, gave_up: 0n, startup: 0n, resources: 0n },
+    rejected: {
+      no_primary: 0n,
+      connect_failed: 0n,
+      too_many_held: 0n,
+      too_many_clients: 0n,
+      too_many_per_client: 0n,
+      gave_up: 0n,
+      startup: 0n,
+      resources: 0n,
+    },
     cut: { demoted: 0n, superseded: 0n, lost: 0n, shutdown: 0n },
     ended: { client_closed: 0n, backend_closed: 0n, client_reset: 0n, backend_reset: 0n, resources: 0n },
     acceptPauses: 0n,
@@ -50,7 +59,14 @@ test('every metric is named', async () => {
     kept: { sessions: 0, segments: 0, messages: 0, failures: 0n },
   };
   const state = { saved: false, writeFailures: 0 };
-  const sources = { stats: () => stats, candidates: () => [], epoch: () => 0, state: () => state, version: '0' };
+  const sources = {
+    stats: () => stats,
+    candidates: () => [],
+    epoch: () => 0,
+    maxConnections: () => 1,
+    state: () => state,
+    version: '0',
+  };
   const metrics = new Metrics(sources);
   const names = [...(await metrics.render()).matchAll(/^# HELP pg_gateway_(\w+) /gmu)].map((match) => match[1]);
   assert.ok(names.length > 20);
