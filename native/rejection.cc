@@ -13,12 +13,20 @@ namespace {
 // A client that goes on talking after it was told to leave is not listened to for ever.
 constexpr std::uint32_t kMaxIgnoredBytes = 64 * 1024;
 
-ssize_t receive(int fd, void* into, std::size_t bytes) {
+ssize_t receive(int fd, void* into, std::size_t bytes, int flags = 0) {
   ssize_t got = 0;
   do {
-    got = ::recv(fd, into, bytes, MSG_DONTWAIT);
+    got = ::recv(fd, into, bytes, MSG_DONTWAIT | flags);
   } while (got < 0 && errno == EINTR);
   return got;
+}
+
+// Whoever sends one does so at once; of one in pieces nothing is made.
+bool begins_with_cancel(int client) {
+  std::array<std::uint8_t, kStartupHeaderBytes> bytes{};
+  return receive(client, bytes.data(), bytes.size(), MSG_PEEK) ==
+             static_cast<ssize_t>(bytes.size()) &&
+         parse_startup_header(bytes).kind == StartupKind::kCancelRequest;
 }
 
 bool send_all(int fd, const char* bytes, std::size_t count) {
@@ -75,6 +83,10 @@ RejectProgress Rejection::advance(int client) {
     void* into = scratch.data();
     std::size_t want = scratch.size();
     if (phase_ == Phase::kHeader) {
+      if (have_ == 0 && begins_with_cancel(client)) {
+        cancel_asked_ = true;
+        return RejectProgress::kCancels;
+      }
       into = header_.data() + have_;
       want = header_.size() - have_;
     } else if (phase_ == Phase::kSkipping) {

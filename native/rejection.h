@@ -20,6 +20,7 @@ enum class RejectProgress : std::uint8_t {
   kWaiting,    // for more bytes of the client
   kAnswered,   // the error is sent; waiting for the client to hang up
   kDone,       // nothing left to do: close
+  kCancels,    // a CancelRequest, whose bytes are still in the client's queue
   kMalformed,  // not a startup message, or the client broke off: close
 };
 

@@ -25,8 +25,9 @@ bool allowed(SessionState from, SessionState to) {
     case S::kStarting:
       return to == S::kRelaying || to == S::kConnecting || to == S::kHeld || to == S::kRejecting ||
              to == S::kClosing;
-    case S::kRelaying:
     case S::kRejecting:
+      return to == S::kConnecting || to == S::kClosing;
+    case S::kRelaying:
       return to == S::kClosing;
     case S::kClosing:
       return to == S::kFree;

@@ -22,6 +22,7 @@
 //   kConnecting kRejecting  likewise, and it cannot wait (any longer)
 //   kConnecting kClosing    the client went away
 //   kRelaying   kClosing    both directions ended, one failed, or it was cut
+//   kRejecting  kConnecting it was one too many, and only asks to cancel another's query
 //   kRejecting  kClosing    the client was answered and left, or its time is over
 //   kClosing    kFree       reaped at the end of the loop's turn
 //

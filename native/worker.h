@@ -173,11 +173,14 @@ class Worker {
   void start_rejection(std::uint32_t slot, RejectReason reason, int error);
   void advance_rejection(std::uint32_t slot);
   void count_rejection(std::uint32_t slot);
+  void pass_on_cancel(std::uint32_t slot);
   void relay(std::uint32_t slot);
   void session_event(std::uint32_t slot, Side side, std::uint32_t events);
   void apply(const RouteUpdate& update);
   void report(const Session& session, int error);
   bool watch(int fd, std::uint32_t slot, Side side);
+  // What the client's socket has to say comes once more. False: errno tells why.
+  bool watch_again(std::uint32_t slot);
   void set_deadline(std::uint32_t slot, std::int64_t at_ns);
   void deadline_passed(std::uint32_t slot);
   void enqueue(std::uint32_t slot);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The life of a session on its worker: opened, connected, relayed or turned away. Its
-// end is in worker_end.cc.
+// The life of a session on its worker: opened, connected, relayed. Its end is in
+// worker_end.cc; who is turned away, in worker_rejection.cc.
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
@@ -19,11 +19,6 @@ namespace pg_gateway {
 namespace {
 
 constexpr std::int64_t kNsPerSecond = 1'000'000'000;
-constexpr std::int64_t kNsPerMs = 1'000'000;
-// What a client that has waited in silence is left of the start-up deadline, at least.
-constexpr std::int64_t kLastChanceNs = kNsPerSecond;
-// How long a client that was told may take to hang up.
-constexpr std::int64_t kLingerTimeoutNs = 2 * kNsPerSecond;
 // How soon a session that found no pipe tries again.
 constexpr std::int64_t kStarvedRetryNs = kNsPerSecond / 20;
 
@@ -47,33 +42,11 @@ ConnectFailure classify(int error) {
   }
 }
 
-// SQLSTATEs: PostgreSQL manual, "Error Codes": cannot_connect_now, too_many_connections.
-std::string answer_for(RejectReason reason, int error, std::int64_t waited_ns,
-                       const Admission::Limits& limits) {
-  switch (reason) {
-    case RejectReason::kResources:
-      return fatal_error_response("53300", "the gateway is out of resources for another connection",
-                                  describe_errno(error) + ".");
-    case RejectReason::kTooManyHeld:
-      return fatal_error_response("53300", "too many clients wait for a PostgreSQL primary", {});
-    case RejectReason::kTooManyClients:
-      return fatal_error_response(
-          "53300", "the gateway has too many clients already",
-          "It serves " + std::to_string(limits.clients) + " at once (MAX_CONNECTIONS).");
-    case RejectReason::kTooManyOfOneHost:
-      return fatal_error_response("53300", "too many connections from your address",
-                                  "The gateway takes " + std::to_string(limits.of_one_host) +
-                                      " from each (MAX_CONNECTIONS_PER_CLIENT).");
-    default:
-      break;
-  }
-  std::string detail;
-  if (waited_ns > 0) detail = "Waited " + std::to_string(waited_ns / kNsPerMs) + " ms for one.";
-  if (error != 0) {
-    if (!detail.empty()) detail += ' ';
-    detail += "Connecting to the primary failed: " + describe_errno(error) + ".";
-  }
-  return fatal_error_response("57P03", "no PostgreSQL primary is available", detail);
+epoll_event interest(const EventTag& tag) {
+  epoll_event event{};
+  event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+  event.data.u64 = tag.pack();
+  return event;
 }
 
 }  // namespace
@@ -83,10 +56,14 @@ bool Worker::watch(int fd, std::uint32_t slot, Side side) {
   const EventTag tag = side == Side::kClient
                            ? EventTag{EventKind::kClient, slot, session.generation}
                            : EventTag{EventKind::kBackend, slot, session.attempt};
-  epoll_event event{};
-  event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
-  event.data.u64 = tag.pack();
+  epoll_event event = interest(tag);
   return ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) == 0;
+}
+
+bool Worker::watch_again(std::uint32_t slot) {
+  const Session& session = sessions_[slot];
+  epoll_event event = interest({EventKind::kClient, slot, session.generation});
+  return ::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, session.client.get(), &event) == 0;
 }
 
 void Worker::open_session(NewClient client) {
@@ -104,35 +81,6 @@ void Worker::open_session(NewClient client) {
   session.transition(SessionState::kConnecting);
   counters_.active.add();
   start_connect(slot);
-}
-
-// Accepted, and not let in.
-void Worker::turn_away_at_the_door(UniqueFd socket, bool tcp, const ClientAddress& address,
-                                   RejectReason reason) {
-  counters_.accepted.add();
-  load_.fetch_add(1, std::memory_order_relaxed);
-  const std::uint32_t slot = sessions_.allocate();
-  Session& session = sessions_[slot];
-  session.begin(std::move(socket), tcp, {});
-  session.address = address;
-  session_log_.came(slot, session);
-  if (!admission_->begin_telling()) return refuse(slot, reason);
-  session.standing = Standing::kBeingTold;
-  if (!watch(session.client.get(), slot, Side::kClient)) return refuse(slot, reason);
-  start_rejection(slot, reason, 0);
-}
-
-// The client cannot even be told; the session is in kFree.
-void Worker::refuse(std::uint32_t slot, RejectReason reason) {
-  counters_.rejected[reason].add();
-  Session& session = sessions_[slot];
-  session_log_.turned_away(slot, session, reason);
-  leave_store(session);
-  session.shut_down(Side::kClient);
-  session.shut_down(Side::kBackend);
-  session.release_sockets();
-  leave_company(session);
-  sessions_.free(slot);
 }
 
 // Its descriptors have been closed: there is room for another.
@@ -205,58 +153,6 @@ void Worker::connect_failed(std::uint32_t slot, int error) {
   report(session, error);
   rest(session.connect_started_ns);
   hold(slot, RejectReason::kConnectFailed, error);
-}
-
-// From kFree, kHeld, kConnecting or kStarting: the client is told that it cannot be served.
-// `error`: the errno that prevented the connection, if there was one.
-void Worker::start_rejection(std::uint32_t slot, RejectReason reason, int error) {
-  Session& session = sessions_[slot];
-  leave_store(session);
-  give_up_backend(session);
-  if (wants_server(session.state())) counters_.active.sub();
-  if (session.state() == SessionState::kHeld) leave_hold(slot);
-  session.transition(SessionState::kRejecting);
-  session.reject_reason = reason;
-  const std::int64_t now = monotonic_ns();
-  const std::int64_t waited_ns = session.held_since_ns == 0 ? 0 : now - session.held_since_ns;
-  session.rejection =
-      std::make_unique<Rejection>(answer_for(reason, error, waited_ns, settings_.limits));
-  // Who has said nothing while it waited does not get the whole time once more.
-  const bool was_silent = session.held_since_ns != 0 && !has_spoken(session);
-  const std::int64_t whole = settings_.startup_timeout_ns;
-  set_deadline(slot, now + (was_silent ? std::max(whole - waited_ns, std::min(whole, kLastChanceNs))
-                                       : whole));
-  // What the client has sent so far was an edge of the past.
-  advance_rejection(slot);
-}
-
-void Worker::advance_rejection(std::uint32_t slot) {
-  Session& session = sessions_[slot];
-  const bool had_answered = session.rejection->answered();
-  switch (session.rejection->advance(session.client.get())) {
-    case RejectProgress::kWaiting:
-      break;
-    case RejectProgress::kAnswered:
-      if (had_answered) break;
-      count_rejection(slot);
-      set_deadline(slot, monotonic_ns() + kLingerTimeoutNs);
-      break;
-    case RejectProgress::kMalformed:
-    case RejectProgress::kDone:
-      close_session(slot);
-      break;
-  }
-}
-
-// Once for each client: under the reason it was turned away for, or as one that never
-// got as far as asking.
-void Worker::count_rejection(std::uint32_t slot) {
-  Session& session = sessions_[slot];
-  if (std::exchange(session.reject_counted, true)) return;
-  const RejectReason reason =
-      session.rejection->heard() ? session.reject_reason : RejectReason::kStartup;
-  counters_.rejected[reason].add();
-  session_log_.turned_away(slot, session, reason);
 }
 
 void Worker::session_event(std::uint32_t slot, Side side, std::uint32_t events) {

@@ -122,7 +122,8 @@ TEST_CASE("the limits hold whoever asks at the same time") {
   }
   for (std::thread& thread : threads) thread.join();
   CHECK(most.load() <= 2 * kLimit);
-  CHECK(most.load() > kLimit);
+  // More only if the threads of both hosts had a turn at the same time.
+  CHECK(most.load() >= kLimit);
   CHECK(admission.clients() == 0);
 }
 

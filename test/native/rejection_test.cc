@@ -105,10 +105,22 @@ TEST_CASE("each kind of encryption may be asked for once") {
   }
 }
 
-TEST_CASE("a CancelRequest ends in silence") {
+TEST_CASE("a CancelRequest is left as it is, for whoever passes it on") {
   Scene scene;
-  const RejectProgress progress = scene.say(kCancel);
-  CHECK(progress == RejectProgress::kDone);
+  SUBCASE("alone") {}
+  SUBCASE("after encryption was declined") {
+    CHECK(scene.say(kSslRequest) == RejectProgress::kWaiting);
+    CHECK(test::receive(scene.client(), 1) == "N");
+  }
+  CHECK(scene.say(kCancel) == RejectProgress::kCancels);
+  CHECK(scene.rejection.heard());
+  CHECK(test::receive(scene.pair.b.get(), kCancel.size()) == kCancel);
+}
+
+TEST_CASE("a CancelRequest in pieces ends in silence") {
+  Scene scene;
+  CHECK(scene.say(kCancel.substr(0, 5)) == RejectProgress::kWaiting);
+  CHECK(scene.say(kCancel.substr(5)) == RejectProgress::kDone);
   CHECK(scene.rejection.heard());
   CHECK_FALSE(scene.rejection.answered());
   scene.close_gateway_side();

@@ -151,6 +151,8 @@ Told turn_away(std::string_view all, Input pieces, bool at_once) {
     all.remove_prefix(part.size());
     if (!say(client.b.get(), part)) break;
     told.progress = rejection.advance(client.a.get());
+    // Only one that comes at once is passed on.
+    if (told.progress == RejectProgress::kCancels) told.progress = RejectProgress::kDone;
     if (told.progress == RejectProgress::kDone || told.progress == RejectProgress::kMalformed)
       break;
   }
