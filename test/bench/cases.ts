@@ -3,6 +3,8 @@
 
 export const ALONE = 'alone';
 export const BESIDE = 'beside a COPY';
+export const STARTED = 'started';
+export const AT_REST = 'at rest';
 
 export function clientsText(clients: number): string {
   return counted(clients, 'client');

@@ -15,7 +15,7 @@ export const connections: Part = {
     { key: 'perS', title: 'connections/s', digits: 0, better: 'more', headline: true },
     { key: 'cpuUs', title: 'CPU of the proxy, us/connection', digits: 1, better: 'less', headline: true },
   ],
-  seconds: (settings, routes) => routes * runSeconds(settings),
+  seconds: (settings, routes) => routes * runSeconds(settings, CLIENTS),
   run: async (bench) => {
     const { settings, stand, progress } = bench;
     const what = 'connections';

@@ -16,6 +16,7 @@ import { Progress, say } from './progress.js';
 import { hardware, keep, postgresVersion, revision, today } from './results.js';
 import { distinct } from './samples.js';
 import type { Sample } from './samples.js';
+import { service } from './service.js';
 import { HELP, settingsOf, UsageError } from './settings.js';
 import type { PartName, Settings } from './settings.js';
 import { openStand } from './stand.js';
@@ -23,7 +24,7 @@ import { caseTable, LEGEND, overviewTable, routesOf } from './table.js';
 import { targetLines, targetsOf } from './targets.js';
 import { workers } from './workers.js';
 
-const PARTS: Readonly<Record<PartName, Part>> = { oltp, copy, connections, mixed, workers, idle, churn };
+const PARTS: Readonly<Record<PartName, Part>> = { oltp, copy, connections, mixed, workers, idle, churn, service };
 const EXIT_FAILURE = 1;
 const EXIT_USAGE = 64;
 

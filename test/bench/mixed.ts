@@ -27,7 +27,7 @@ export const mixed: Part = {
     { key: 'tps', title: 'transactions/s', digits: 0, better: 'more' },
     { key: 'copyMbPerS', title: 'COPY, MB/s', digits: 0, better: 'more' },
   ],
-  seconds: (settings, routes) => 2 * routes * runSeconds(settings),
+  seconds: (settings, routes) => 2 * routes * runSeconds(settings, MIXED_CLIENTS),
   run: async (bench) => {
     const { settings, stand, progress } = bench;
     const items = stand.routes.flatMap((route) => [

@@ -17,7 +17,8 @@ export const oltp: Part = {
     { key: 'p99Ms', title: 'p99, ms', digits: 3, better: 'less', headline: true },
     { key: 'cpuUs', title: 'CPU of the proxy, us/transaction', digits: 2, better: 'less', headline: true },
   ],
-  seconds: (settings, routes) => settings.clients.length * routes * runSeconds(settings),
+  seconds: (settings, routes) =>
+    routes * settings.clients.reduce((all, clients) => all + runSeconds(settings, clients), 0),
   run: async (bench) => {
     const { settings, stand, progress } = bench;
     for (const clients of settings.clients) {

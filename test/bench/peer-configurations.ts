@@ -69,7 +69,11 @@ stream {
 `;
 }
 
-/** pgbouncer(5), with a server connection for each client that is there. Logs of every connection are off. */
+/**
+ * pgbouncer(5), as a router: a server connection for each client that is there, and for that client alone
+ * (server_lifetime = 0). Else a run would find the warm server processes of the run before it, which spares the server
+ * work, not the proxy. Logs of every connection are off.
+ */
 export function pgbouncerConfiguration({ port, serverPort, connections, folder }: PeerSetup): string {
   return `[databases]
 * = host=127.0.0.1 port=${serverPort}
@@ -83,6 +87,7 @@ auth_file = ${folder}/users.txt
 pool_mode = session
 max_client_conn = ${connections}
 default_pool_size = ${connections}
+server_lifetime = 0
 log_connections = 0
 log_disconnections = 0
 `;

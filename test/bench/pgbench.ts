@@ -5,12 +5,16 @@ import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 
-import { clientProgram } from '../helpers/psql.js';
+import { Child } from '../helpers/child.js';
+import { postgresProgram } from '../helpers/postgres-install.js';
+import { clientEnvironment, clientProgram } from '../helpers/psql.js';
+import { within } from '../helpers/wait.js';
 import { cpuBetween, cpuTimes } from './costs.js';
-import type { CpuUse } from './costs.js';
-import { p99, parseLog, parseSummary } from './pgbench-output.js';
-import type { PgbenchSummary } from './pgbench-output.js';
+import type { CpuTimes, CpuUse } from './costs.js';
+import { p99, parseLog, parseProgress, parseSummary, steady } from './pgbench-output.js';
+import type { Logged, PgbenchSummary } from './pgbench-output.js';
 import type { Route } from './routes.js';
+import { warmUpSeconds } from './settings.js';
 import type { Settings } from './settings.js';
 import type { Stand } from './stand.js';
 
@@ -37,26 +41,72 @@ export async function pgbench(
   { clients, connect = false }: PgbenchOptions,
 ): Promise<PgbenchRun> {
   const logs = await mkdtemp(join(folder, 'pgbench-'));
-  const { seconds, transactions } = settings;
   const args = [
     ...['-n', '-S', '-c', String(clients), '-j', String(Math.min(clients, availableParallelism()))],
-    ...(seconds === undefined ? ['-t', String(transactions)] : ['-T', String(seconds)]),
     ...(connect ? ['-C'] : ['-M', 'prepared', '--log', `--log-prefix=${join(logs, 'log')}`]),
-    ...(connect || seconds === undefined ? [] : [`--sampling-rate=${SAMPLING_RATE}`]),
   ];
+  try {
+    const { seconds, transactions } = settings;
+    return await (seconds === undefined
+      ? counted(route, [...args, '-t', String(transactions)], logs)
+      : timed(route, args, { seconds, warmUp: warmUpSeconds(clients), logs: connect ? undefined : logs }));
+  } finally {
+    await rm(logs, { recursive: true });
+  }
+}
+
+/** All of it counts. */
+async function counted(route: Route, args: readonly string[], logs: string): Promise<PgbenchRun> {
   const before = cpuTimes(route.pids);
-  const deadlineMs = (seconds ?? 0) * 1000 + GRACE_MS;
-  const { status, stdout, stderr } = await clientProgram(route, 'pgbench', args, deadlineMs);
+  const { status, stdout, stderr } = await clientProgram(route, 'pgbench', args, GRACE_MS);
   const cpu = cpuBetween(before, cpuTimes(route.pids));
   if (status !== 0) throw new Error(`pgbench by ${route.name} failed (status ${String(status)}): ${stderr}${stdout}`);
-  const summary = parseSummary(stdout);
-  const p99Ms = connect ? 0 : p99(await latencies(logs));
-  await rm(logs, { recursive: true });
-  return { ...summary, p99Ms, cpu };
+  const logged = await transactionsIn(logs);
+  return { ...parseSummary(stdout), p99Ms: logged.length === 0 ? 0 : p99(logged.map(latencyMs)), cpu };
+}
+
+interface TimedOptions {
+  readonly seconds: number;
+  readonly warmUp: number;
+  /** undefined: there are none. */
+  readonly logs: string | undefined;
+}
+
+/** What counts are the `seconds` after the warm-up; there is one more, so that the last of them is told of. */
+async function timed(route: Route, args: readonly string[], options: TimedOptions): Promise<PgbenchRun> {
+  const { seconds, warmUp, logs } = options;
+  const to = warmUp + seconds;
+  const sampling = logs === undefined ? [] : [`--sampling-rate=${SAMPLING_RATE}`];
+  const child = new Child(
+    [postgresProgram('pgbench'), ...args, ...sampling, '-T', String(to + 1), '-P', '1', '--progress-timestamp'],
+    { env: clientEnvironment(route) },
+  );
+  try {
+    const timesAfter = async (count: number): Promise<CpuTimes> => {
+      const told = (_: string, stderr: string): true | undefined => parseProgress(stderr).length >= count || undefined;
+      await child.output(`second ${count} of pgbench`, told, count * 1000 + GRACE_MS);
+      return cpuTimes(route.pids);
+    };
+    const before = await timesAfter(warmUp);
+    const cpu = cpuBetween(before, await timesAfter(to));
+    const { status, stdout, stderr } = await within(GRACE_MS, 'the end of pgbench', child.ended);
+    if (status !== 0) throw new Error(`pgbench by ${route.name} failed (status ${String(status)}): ${stderr}${stdout}`);
+    parseSummary(stdout); // it tells of failed transactions
+    const figures = steady(parseProgress(stderr), warmUp, to);
+    const logged = logs === undefined ? [] : await transactionsIn(logs);
+    const counting = logged.filter(({ at }) => at > figures.from && at <= figures.to);
+    return { ...figures, p99Ms: logs === undefined ? 0 : p99(counting.map(latencyMs)), cpu };
+  } finally {
+    await child.close();
+  }
+}
+
+function latencyMs(logged: Logged): number {
+  return logged.latencyMs;
 }
 
 /** Each thread of pgbench has a file of its own. */
-async function latencies(folder: string): Promise<number[]> {
+async function transactionsIn(folder: string): Promise<Logged[]> {
   const texts = await Promise.all((await readdir(folder)).map((name) => readFile(join(folder, name), 'utf8')));
   return texts.flatMap(parseLog);
 }

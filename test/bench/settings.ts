@@ -3,7 +3,7 @@
 
 import { parseArgs } from 'node:util';
 
-export const PART_NAMES = ['oltp', 'copy', 'connections', 'mixed', 'workers', 'idle', 'churn'] as const;
+export const PART_NAMES = ['oltp', 'copy', 'connections', 'mixed', 'workers', 'idle', 'churn', 'service'] as const;
 export type PartName = (typeof PART_NAMES)[number];
 
 export const PEER_NAMES = ['haproxy', 'haproxy-splice', 'nginx', 'pgbouncer'] as const;
@@ -21,7 +21,7 @@ export interface Settings {
   readonly peers: readonly PeerName[];
   readonly clients: readonly number[];
   readonly rounds: number;
-  /** How long pgbench runs; undefined: `transactions` of each client instead. */
+  /** How long pgbench is looked at; undefined: it runs `transactions` of each client instead, and all of them count. */
   readonly seconds: number | undefined;
   readonly transactions: number;
   readonly copyMegabytes: number;
@@ -45,7 +45,7 @@ other in each of several rounds. Nothing else should run meanwhile.
   --peers PEER,...     ${PEER_NAMES.join(' ')}. Default: all.
   --clients N,...      Clients of the part oltp. Default: 1,8,64,256.
   --rounds N           Default: 5.
-  --seconds N          How long pgbench runs each time. Default: 5.
+  --seconds N          How long pgbench is looked at each time, after its warm-up. Default: 5.
   --copy-mb N          Megabytes of one COPY. Default: 2048.
   --sessions N,...     Idle sessions. Default: 1000,9000.
   --churn N            Sessions that the part churn opens and closes. Default: 200000.
@@ -116,8 +116,16 @@ export function settingsOf(args: readonly string[]): Settings | undefined {
 }
 
 /** How long one run of pgbench takes, with its start, for announcements. */
-export function runSeconds({ seconds, rounds }: Settings): number {
-  return (seconds === undefined ? 0.5 : seconds + 0.7) * rounds;
+export function runSeconds({ seconds, rounds }: Settings, clients: number): number {
+  return (seconds === undefined ? 0.5 : seconds + warmUpSeconds(clients) + 1.7) * rounds;
+}
+
+/**
+ * So long a run of pgbench does not count: those processes of the server that have just started read what they know of
+ * tables and types first.
+ */
+export function warmUpSeconds(clients: number): number {
+  return 3 + Math.ceil(clients / 64);
 }
 
 function valuesOf(args: readonly string[]) {

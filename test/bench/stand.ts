@@ -39,7 +39,7 @@ export async function openStand(settings: Settings, progress: Progress): Promise
   const folder = await temporaryFolder();
   const server = await progress.during('PostgreSQL', () =>
     PostgresServer.create({
-      // PgBouncer keeps the server connections of clients that have gone.
+      // The server processes of clients that have gone may end a moment later.
       settings: { max_connections: String(3 * taken), shared_buffers: '128MB', max_wal_size: '4GB' },
     }),
   );

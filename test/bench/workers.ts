@@ -28,7 +28,8 @@ export const workers: Part = {
       headline: true,
     },
   ],
-  seconds: (settings) => settings.workers.length * (scalable(settings).length + 1) * runSeconds(settings),
+  seconds: (settings) =>
+    settings.workers.length * (scalable(settings).length + 1) * runSeconds(settings, WORKERS_CLIENTS),
   run: async (bench) => {
     const { settings, stand, progress } = bench;
     const started: { readonly count: number; readonly route: Route }[] = [];

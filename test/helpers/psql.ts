@@ -22,12 +22,12 @@ export async function query(target: Target, sql: string): Promise<string> {
 
 /** The same, for tests of failures: status 2 is "could not connect" or "connection lost", 3 an SQL error. */
 export function psql(target: Target, sql: string, deadlineMs = 30_000): Promise<Ended> {
-  return run(command(), { env: environment(target), input: sql, deadlineMs });
+  return run(command(), { env: clientEnvironment(target), input: sql, deadlineMs });
 }
 
 /** A psql that goes on: reads what is written to it, prints its answers. */
 export function startPsql(target: Target, input?: string): Child {
-  return new Child(command(), { env: environment(target), ...(input === undefined ? {} : { input }) });
+  return new Child(command(), { env: clientEnvironment(target), ...(input === undefined ? {} : { input }) });
 }
 
 /** Any other of PostgreSQL's client programs. */
@@ -37,14 +37,15 @@ export function clientProgram(
   args: readonly string[],
   deadlineMs = 60_000,
 ): Promise<Ended> {
-  return run([postgresProgram(name), ...args], { env: environment(target), deadlineMs });
+  return run([postgresProgram(name), ...args], { env: clientEnvironment(target), deadlineMs });
 }
 
 function command(): string[] {
   return [postgresProgram('psql'), '-XAtq', '-v', 'ON_ERROR_STOP=1', '-f', '-'];
 }
 
-function environment({ host, port, env }: Target): NodeJS.ProcessEnv {
+/** What PostgreSQL's programs need to know of a server. */
+export function clientEnvironment({ host, port, env }: Target): NodeJS.ProcessEnv {
   return plainEnvironment({
     PGHOST: host,
     PGPORT: String(port),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // How the benchmark gets figures from what it sees: statistics, comparisons, pgbench's words, options.
 
-import { parseLog, parseSummary, p99 } from '../bench/pgbench-output.js';
+import { p99, parseLog, parseProgress, parseSummary, steady } from '../bench/pgbench-output.js';
 import { bestPeer, ratio, valuesOf } from '../bench/samples.js';
 import type { Sample } from '../bench/samples.js';
 import { PART_NAMES, settingsOf, UsageError } from '../bench/settings.js';
@@ -84,11 +84,31 @@ test('a summary with failures, and none at all, are errors', () => {
 });
 
 test("pgbench's log is read", () => {
-  const latencies = parseLog('0 1 1500 0 1700000000 123\n1 1 250 0 1700000000 456\n');
-  assert.equal(latencies, [1.5, 0.25]);
-  assert.throws(() => parseLog('nonsense'), /no line of a log/);
+  assert.equal(parseLog('0 1 1500 0 1700000000 500000\n1 1 250 0 1700000001 0\n'), [
+    { latencyMs: 1.5, at: 1700000000.5 },
+    { latencyMs: 0.25, at: 1700000001 },
+  ]);
+  for (const line of ['nonsense', '0 1 1500 0 1700000000', '0 1 failed 0 1700000000 1']) {
+    assert.throws(() => parseLog(line), /no line of a log/, line);
+  }
   assert.is(p99(Array.from({ length: 101 }, (_, ms) => ms)), 99);
   assert.throws(() => p99([]), /no transaction/);
+});
+
+test('what pgbench says while it runs is read, and the seconds after the warm-up count', () => {
+  const words =
+    'progress: 100.000 s, 10.0 tps, lat 80.000 ms stddev 1.0, 0 failed\n' +
+    'progress: 101.000 s, 0.0 tps, lat -nan ms stddev -nan, 0 failed\n' +
+    'progress: 103.000 s, 100.0 tps, lat 10.000 ms stddev 1.0, 0 failed\n' +
+    'progress: 104.000 s, 200.0 tps, lat 4.000 ms stddev 1.0, 0 failed\n' +
+    'progress: 105.000 s, 900.0 tps, lat 1.000 ms'; // not said to its end yet
+  const seconds = parseProgress(words);
+  assert.is(seconds.length, 4);
+  assert.equal(steady(seconds, 1, 4), { tps: 100, averageMs: 7, transactions: 400, from: 100, to: 104 });
+  assert.equal(steady(seconds, 2, 3), { tps: 100, averageMs: 10, transactions: 200, from: 101, to: 103 });
+  assert.ok(Number.isNaN(steady(seconds, 1, 2).averageMs), 'of no transactions there is no average');
+  assert.throws(() => steady(seconds, 2, 5), /4 seconds, not of 5/);
+  assert.throws(() => steady([], 1, 2), /0 seconds/);
 });
 
 test('CPU time is that of all threads, also of new ones', () => {

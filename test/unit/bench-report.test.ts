@@ -135,14 +135,19 @@ test('targets of all else, each met and not', () => {
     [
       'mixed',
       (good) => [
-        one('mixed', 'alone', 'pg-gateway', { p99Ms: 1 }),
-        one('mixed', 'beside a COPY', 'pg-gateway', { p99Ms: good ? 1.2 : 1.3 }),
+        one('mixed', 'alone', 'direct', { p99Ms: 1 }),
+        one('mixed', 'beside a COPY', 'direct', { p99Ms: 2 }),
+        one('mixed', 'alone', 'pg-gateway', { p99Ms: 3 }),
+        one('mixed', 'beside a COPY', 'pg-gateway', { p99Ms: good ? 7.2 : 7.3 }),
       ],
     ],
     [
       'churn',
       (good) => [one('churn', 'c', 'pg-gateway', { bytes: good ? -3 : 11, beforeMb: 30, afterMb: 30, restMb: 0 })],
     ],
+    ['service', (good) => [one('service', 'started', 'pg-gateway', { readyMs: good ? 250 : 251 })]],
+    ['service', (good) => [one('service', 'at rest', 'pg-gateway', { wakeUps: good ? 10 : 10.1 })]],
+    ['service', (good) => [one('service', 'at rest', 'pg-gateway', { cpuPercent: good ? 0.2 : 0.21 })]],
     [
       'workers',
       (good) => [
@@ -201,7 +206,7 @@ test("the peers' configurations", () => {
   assert.not.match(nginxConfiguration({ ...setup, workers: 1 }), /reuseport/);
   assert.match(
     pgbouncerConfiguration(setup),
-    /port=2222\n.*listen_port = 1111\n.*pool_mode = session\n.*default_pool_size = 300\n/s,
+    /port=2222\n.*listen_port = 1111\n.*pool_mode = session\n.*default_pool_size = 300\nserver_lifetime = 0\n/s,
   );
 });
 
