@@ -46,7 +46,7 @@ export const service: Part = {
 
 async function startUp({ settings, stand, progress, record }: Bench): Promise<void> {
   const folder = await temporaryFolder();
-  const manager = await ServiceManager.start([['primary', 'tcp4']]);
+  const manager = await ServiceManager.start([]);
   try {
     const staged = join(folder.path, 'staged');
     await progress.during('the program as the package has it', () =>
@@ -77,21 +77,21 @@ async function bareNodeMs(): Promise<number> {
 async function readyMs(manager: ServiceManager, staged: string, serverPort: number): Promise<number> {
   const addon = join(staged, 'dist/dataplane.node');
   const earlier = manager.notifications.length;
-  const [node = '', ...before] = [...manager.launcher].reverse();
   const begun = performance.now();
-  const child = new Child(
-    [...before.reverse(), '/usr/bin/env', `LD_PRELOAD=${addon}`, node, join(staged, 'dist/main.js')],
-    {
-      cwd: '/',
-      env: {
-        PATH: process.env['PATH'],
-        CANDIDATES: `127.0.0.1:${serverPort}`,
-        PGUSER: SUPERUSER,
-        METRICS_PORT: '0',
-        UV_THREADPOOL_SIZE: THREADS,
-      },
+  const child = new Child([process.execPath, join(staged, 'dist/main.js')], {
+    cwd: '/',
+    env: {
+      PATH: process.env['PATH'],
+      NOTIFY_SOCKET: manager.notifySocket,
+      LD_PRELOAD: addon,
+      LISTEN_HOST: '127.0.0.1',
+      LISTEN_PORT: '0',
+      CANDIDATES: `127.0.0.1:${serverPort}`,
+      PGUSER: SUPERUSER,
+      METRICS_PORT: '0',
+      UV_THREADPOOL_SIZE: THREADS,
     },
-  );
+  });
   try {
     const ready = manager.notified('READY=1', (told) => told.get('READY') === '1', earlier);
     const ended = child.ended.then(({ stderr }) => {

@@ -3,6 +3,8 @@
 // outlive it, and notifications. The sockets are those of another process, as
 // systemd's are.
 
+import { join } from 'node:path';
+
 import { Child } from './child.js';
 import { ADDON, PRELOAD, temporaryFolder, testFile } from './paths.js';
 import type { TemporaryFolder } from './paths.js';
@@ -56,6 +58,11 @@ export class ServiceManager {
   /** For `Gateway.start`: gives a process all the sockets and the place for notifications, then becomes `node`. */
   get launcher(): readonly string[] {
     return ['python3', SCRIPT, 'exec', this.#folder.path, process.execPath];
+  }
+
+  /** NOTIFY_SOCKET of a service that is started without one of the launchers, which take time of their own. */
+  get notifySocket(): string {
+    return join(this.#folder.path, 'notify');
   }
 
   /** The same, with the addon loaded ahead of `node`, as in the unit that the package has. */
