@@ -48,6 +48,10 @@ export function parseCandidates(items: readonly string[]): CandidateList {
   const candidates: Candidate[] = [];
   const problems: string[] = [];
   const seen = new Map<string, string>();
+  // Not item by item: a password that has a space in it would be two, and be quoted.
+  if (items.some((item) => /^\w+=/.test(item))) {
+    return { kind: 'bad', problems: ['expected host:port, not a connection string of key=value'] };
+  }
   if (items.length === 0) problems.push('expected at least one server, as in "db1:5432,db2:5432"');
   if (items.length > MAX_CANDIDATES) {
     problems.push(`expected at most ${String(MAX_CANDIDATES)} servers, found ${String(items.length)}`);
@@ -171,7 +175,10 @@ function quote(text: string): string {
   return shown.length <= MAX_QUOTED ? shown : `${shown.slice(0, MAX_QUOTED)}..."`;
 }
 
-/** A connection URL in place of a server has a password before its `@`, which must not be printed. */
+/** A connection URL in place of a server has a password before its `@`, a connection string after `password=`. */
 export function withoutLogin(text: string): string {
-  return text.replace(/:\/\/[^"]*/g, '://***').replace(/[^\s,"]*@/g, '***@');
+  return text
+    .replace(/:\/\/[^"]*/g, '://***')
+    .replace(/[^\s,"]*@/g, '***@')
+    .replace(/password[\s"]*=.*/is, 'password=***');
 }

@@ -27,6 +27,8 @@ export interface ClusterMemoryOptions {
   readonly note: MemoryStore;
   /** Undefined: there is no state directory. */
   readonly file: ClusterFile | undefined;
+  /** Where the file is; told whenever something has been written there. */
+  readonly directory?: { claimIfNot(): void } | undefined;
   /** What was in the file. */
   readonly remembered: RememberedCluster | null;
   readonly logger: Logger;
@@ -125,6 +127,7 @@ export class ClusterMemory implements MemoryStore {
     try {
       await file.commit();
       this.#committed = cluster;
+      this.#claimDirectory();
       this.#tellCommitted(file, cluster, Math.round(this.#options.timers.now() - begun));
     } catch (error) {
       this.#staged = null;
@@ -135,6 +138,18 @@ export class ClusterMemory implements MemoryStore {
     // It has changed meanwhile: which of the two is on the disk now is not known.
     this.#staged = null;
     this.#stage();
+  }
+
+  /** A disk that was full at the start: others must see now whose the directory is. */
+  #claimDirectory(): void {
+    const { directory, logger } = this.#options;
+    try {
+      directory?.claimIfNot();
+    } catch (error) {
+      if (!(error instanceof GatewayError)) throw error;
+      const similar = this.#failureLimit.admit('claim');
+      if (similar !== undefined) logger.err(`${error.message}${similar}`, { code: error.code });
+    }
   }
 
   #tellCommitted({ path }: ClusterFile, cluster: RememberedCluster, ms: number): void {

@@ -3,8 +3,9 @@
 // Owns its sockets: those it binds and its copies of those it was handed.
 //
 // Invariants: no request can make the process fail, wait or grow: sizes, times,
-// connections and requests per connection are limited, and scrapes that come
-// together are rendered once.
+// connections and requests per connection are limited, no body is taken, and scrapes
+// that come together are rendered once. No browser's script of another origin may
+// read an answer: there is no CORS.
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { ListenOptions } from 'node:net';
@@ -147,7 +148,7 @@ class HttpService implements HttpListener {
   /** Never rejects. */
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     try {
-      request.resume(); // a body is of no use, but must not stall the connection
+      request.resume(); // what is left of a body that nobody reads must not stall the connection
       send(request, response, await this.#answer(request), this.#closed !== undefined);
     } catch (error) {
       this.#complain('serve', 'metrics: a request could not be answered', error);
@@ -157,10 +158,14 @@ class HttpService implements HttpListener {
 
   async #answer(request: IncomingMessage): Promise<Answer> {
     const path = pathOf(request.url ?? '');
-    if (path !== '/metrics' && path !== '/healthz' && path !== '/readyz') return text(404, 'not found');
-    if (request.method !== 'GET' && request.method !== 'HEAD') {
-      return { ...text(405, 'method not allowed'), headers: { Allow: ALLOWED } };
+    const close = hasBody(request) ? { Connection: 'close' } : {};
+    if (path !== '/metrics' && path !== '/healthz' && path !== '/readyz') {
+      return { ...text(404, 'not found'), headers: close };
     }
+    if (request.method !== 'GET' && request.method !== 'HEAD') {
+      return { ...text(405, 'method not allowed'), headers: { Allow: ALLOWED, ...close } };
+    }
+    if (hasBody(request)) return { ...text(413, 'no body is taken'), headers: close };
     if (path === '/healthz') return text(200, 'ok');
     if (path === '/readyz') {
       const { ready, reason } = this.#options.readiness();
@@ -224,6 +229,11 @@ function send(request: IncomingMessage, response: ServerResponse, answer: Answer
 
 function text(status: number, line: string): Answer {
   return { status, type: TEXT, body: `${line}\n` };
+}
+
+/** Nothing here takes one, so that what would send one without end is closed instead. RFC 9112, section 6. */
+function hasBody({ headers }: IncomingMessage): boolean {
+  return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
 }
 
 /** The path of a request target in origin or absolute form (RFC 9112, section 3.2), without its query. */

@@ -109,6 +109,8 @@ async function run(command: RunCommand, config: LoadedConfig, logger: Logger): P
 
 async function main(): Promise<number> {
   let logger = createLogger({ level: 'info' });
+  // Node's own answer is to open its debugger, to everybody who may connect to the loopback address.
+  process.on('SIGUSR1', () => undefined);
   process.on('uncaughtException', (error) => {
     process.exit(fail(logger, error));
   });

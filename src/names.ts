@@ -42,6 +42,8 @@ export interface NamesOptions {
 export class Names {
   readonly #options: NamesOptions;
   readonly #resolvers = new Map<string, Resolver>();
+  /** Hosts whose last look-up failed, though one before did not. */
+  readonly #failing = new Set<string>();
   readonly #leftOutLimit: RateLimit;
 
   constructor(options: NamesOptions) {
@@ -53,8 +55,19 @@ export class Names {
   resolver(host: string): Resolver {
     const there = this.#resolvers.get(host);
     if (there !== undefined) return there;
-    const { onFound, timers, lookup } = this.#options;
-    const resolver = new Resolver({ host, timers, onFound, ...(lookup === undefined ? {} : { lookup }) });
+    const { timers, lookup } = this.#options;
+    const resolver = new Resolver({
+      host,
+      timers,
+      onFound: () => {
+        this.#tellFound(host);
+        this.#options.onFound();
+      },
+      onFailed: ({ message }) => {
+        this.#tellFailed(host, message);
+      },
+      ...(lookup === undefined ? {} : { lookup }),
+    });
     this.#resolvers.set(host, resolver);
     return resolver;
   }
@@ -65,6 +78,7 @@ export class Names {
       if (configured.some((candidate) => candidate.host === host)) continue;
       resolver.close();
       this.#resolvers.delete(host);
+      this.#failing.delete(host);
     }
     const { candidates, leftOut } = expanded(configured, (host) => this.#resolvers.get(host)?.known ?? []);
     for (const { name, addresses } of leftOut) this.#tellLeftOut(name, addresses);
@@ -74,6 +88,18 @@ export class Names {
   /** No look-up means anything any more. Idempotent. */
   close(): void {
     for (const resolver of this.#resolvers.values()) resolver.close();
+  }
+
+  #tellFailed(host: string, error: string): void {
+    if (this.#failing.has(host)) return;
+    this.#failing.add(host);
+    const addresses = this.#resolvers.get(host)?.known?.join(' ');
+    const message = 'a name cannot be looked up: the addresses that it had are used';
+    this.#options.logger.warning(message, { host, addresses, error });
+  }
+
+  #tellFound(host: string): void {
+    if (this.#failing.delete(host)) this.#options.logger.notice('a name can be looked up again', { host });
   }
 
   #tellLeftOut(candidate: string, addresses: number): void {

@@ -21,6 +21,7 @@ import type { RememberedCluster } from './memory.js';
 export class StateDirectory {
   readonly path: string;
   readonly #ownerFile: string;
+  #claimed = false;
 
   constructor(path: string) {
     this.path = path;
@@ -44,6 +45,20 @@ export class StateDirectory {
     if (owner !== undefined) throw inUse(this.path, owner);
     makeDirectory(this.path);
     writeFileSync(this.#ownerFile, `${String(process.pid)} ${startTimeOf('self')}\n`, { mode: 0o600 });
+    this.#claimed = true;
+  }
+
+  /**
+   * Now that it can be written to: claims it if that could not be done before. What fails now is nothing new, and is told
+   * of by whatever else is written there. @throws GatewayError STATE_IN_USE
+   */
+  claimIfNot(): void {
+    if (this.#claimed) return;
+    try {
+      this.claim();
+    } catch (error) {
+      if (error instanceof GatewayError) throw error;
+    }
   }
 
   /** Idempotent. What cannot be taken away says nothing to the next process: this one will have ended. */

@@ -10,19 +10,32 @@ export interface Deadline {
   close(): void;
 }
 
+/** A timer that comes so late says that the loop stood still: a busy one is some milliseconds late. */
+const STALL_MS = 100;
+
 /**
- * Where the loop was stalled (SIGSTOP, a busy CPU, a suspended machine) timers run before the sockets are read, so an
- * answer that has long been there would lose against its own deadline. So the judgement waits for the next
- * `setImmediate`, which comes after the sockets' turn; on a loop that is not stalled that costs nothing.
+ * Where the loop was stalled (SIGSTOP, a busy CPU) timers run before the sockets are read, so an answer that has long
+ * been there would lose against its own deadline. So the judgement waits for the next `setImmediate`, which comes after
+ * the sockets' turn; on a loop that is not stalled that costs nothing. And what takes several answers (TLS, a log-in)
+ * could not go on meanwhile: after a stall it has its whole time once more, but only once.
  */
 export function startDeadline(timers: Timers, ms: number, outer: AbortSignal, fault: () => Error): Deadline {
   const controller = new AbortController();
   let immediate: NodeJS.Immediate | undefined;
-  const cancel = timers.after(ms, () => {
-    immediate = setImmediate(() => {
-      controller.abort(fault());
+  let cancel = (): void => undefined;
+  const arm = (isLast: boolean): void => {
+    const dueAt = timers.now() + ms;
+    cancel = timers.after(ms, () => {
+      if (!isLast && timers.now() - dueAt >= STALL_MS) {
+        arm(true);
+        return;
+      }
+      immediate = setImmediate(() => {
+        controller.abort(fault());
+      });
     });
-  });
+  };
+  arm(false);
   const onOuter = (): void => {
     controller.abort(outer.reason);
   };

@@ -112,7 +112,18 @@ export class Prober implements CandidateProber {
     return { connection, state: await this.#ask(connection) };
   }
 
+  /**
+   * An answer that took longer than it may was there in time, and the loop stood still (deadline.ts): it says what was
+   * then, which may be long ago, and so is asked for again.
+   */
   async #ask(connection: ProbeConnection): Promise<ServerState> {
+    const { settings, timers } = this.#options;
+    const begun = timers.now();
+    const state = await this.#askOnce(connection);
+    return timers.now() - begun <= settings().queryTimeoutMs ? state : this.#askOnce(connection);
+  }
+
+  async #askOnce(connection: ProbeConnection): Promise<ServerState> {
     const { settings, timers } = this.#options;
     const { queryTimeoutMs } = settings();
     const late = (): Error => new ProbeFault('query_timeout', `no answer within ${queryTimeoutMs} ms`);

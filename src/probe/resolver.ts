@@ -23,6 +23,9 @@ export type Lookup = (host: string) => Promise<readonly string[]>;
 /** From one look-up to the next while there are connections. */
 export const LOOK_UP_EVERY_MS = 30_000;
 
+/** How long a connection waits for a look-up where it has addresses to go to. */
+export const PATIENCE_MS = 200;
+
 /** The system's: hosts file, DNS, whatever nsswitch.conf says. */
 export const systemLookup: Lookup = (host) =>
   new Promise((resolve, reject) => {
@@ -39,6 +42,8 @@ export interface ResolverOptions {
   readonly lookup?: Lookup;
   /** Each look-up that found something, before anybody who waits for it goes on. */
   readonly onFound?: (addresses: readonly string[]) => void;
+  /** Each that did not, though one before did. */
+  readonly onFailed?: (error: Error) => void;
 }
 
 export class Resolver {
@@ -73,7 +78,8 @@ export class Resolver {
   }
 
   /**
-   * Looks up, for a connection: all addresses, however many.
+   * Looks up, for a connection: all addresses, however many. A resolver that is down, or slow, does not keep anybody from
+   * the addresses that are known: whether the right server is there its answer tells.
    * @throws ProbeFault dns, or the signal's reason
    */
   async addresses(signal: AbortSignal): Promise<readonly string[]> {
@@ -84,9 +90,14 @@ export class Resolver {
     this.#late = undefined;
     if (late !== undefined) return late;
     const found = this.#begin();
+    const known = this.#known;
     return abortable<readonly string[]>(signal, (resolve, reject) => {
-      found.then(resolve, reject);
+      const { timers } = this.#options;
+      const cancel = known === undefined ? () => undefined : timers.after(PATIENCE_MS, () => resolve(known));
+      const failed = known === undefined ? reject : () => resolve(known);
+      found.then(resolve, failed).finally(cancel);
       return () => {
+        cancel();
         this.#isLate = true;
       };
     });
@@ -128,7 +139,7 @@ export class Resolver {
       (error: unknown) => {
         this.#underWay = undefined;
         this.#isLate = false;
-        throw error instanceof Error ? error : new Error(String(error));
+        throw this.#failed(error instanceof Error ? error : new Error(String(error)));
       },
     );
     this.#underWay = found;
@@ -139,11 +150,16 @@ export class Resolver {
   #found(addresses: readonly string[]): readonly string[] {
     const isLate = this.#isLate;
     this.#isLate = false;
-    if (addresses.length === 0) throw new ProbeFault('dns', `${this.#options.host}: no address`);
+    if (addresses.length === 0) throw this.#failed(new ProbeFault('dns', `${this.#options.host}: no address`));
     if (this.#closed) return addresses;
     this.#known = addresses;
     if (isLate) this.#late = addresses;
     this.#options.onFound?.(addresses);
     return addresses;
+  }
+
+  #failed(error: Error): Error {
+    if (this.#known !== undefined && !this.#closed) this.#options.onFailed?.(error);
+    return error;
   }
 }

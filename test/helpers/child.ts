@@ -97,6 +97,15 @@ export class Child {
     this.#process.stdin?.end();
   }
 
+  /** Nobody reads its standard error from now on, as when journald stands still. It is a socket. */
+  pauseStderr(): void {
+    this.#process.stderr?.pause();
+  }
+
+  resumeStderr(): void {
+    this.#process.stderr?.resume();
+  }
+
   kill(name: NodeJS.Signals): void {
     if (this.#end === undefined && this.pid > 0) signal(this.pid, name);
   }

@@ -187,6 +187,16 @@ export class Gateway {
     await writeFile(this.configFile, text);
   }
 
+  /** Nobody reads its log while `during` lasts; what it could write all the same is there afterwards. */
+  async unread(during: () => Promise<void>): Promise<void> {
+    this.#child.pauseStderr();
+    try {
+      await during();
+    } finally {
+      this.#child.resumeStderr();
+    }
+  }
+
   kill(name: NodeJS.Signals): void {
     this.#child.kill(name);
   }

@@ -151,6 +151,39 @@ test('running out of descriptors is one warning that says what to raise', async 
   }
 });
 
+test('a reader that stands still holds nothing up, and is told afterwards how much it has missed', async () => {
+  const gateway = await Gateway.start({ config: toml('info') });
+  try {
+    const session = await PgSession.open(gateway.clients);
+    await gateway.unread(async () => {
+      // Each reload that is rejected has some 40 lines; the queue and the socket take less than half a megabyte.
+      const unknown = Array.from({ length: 40 }, (_, index) => `${'x'.repeat(400)}${index} = 1\n`).join('');
+      await gateway.configure(`${toml('info')}${unknown}`);
+      for (let reloads = 1; reloads <= 60; reloads += 1) {
+        gateway.kill('SIGHUP');
+        await gateway.metric(RELOADS, { result: 'rejected' }, (value) => value === reloads);
+      }
+      assert.equal(await session.query('SELECT 1'), ['1']);
+      assert.is(await query(gateway.clients, 'SELECT 2'), '2');
+      assert.is((await gateway.http('/readyz')).status, 200);
+    });
+    const lostLines = 'log lines were lost: stderr did not take them';
+    assert.is((await gateway.logged(lostLines)).level, 'warning');
+    await setLevel(gateway, 'info');
+    const count = (words: string): number => gateway.lines.filter(({ message }) => message.includes(words)).length;
+    // Each stands where they are missing: a short line may find room where long ones did not.
+    const lost = gateway.lines
+      .filter(({ message }) => message === lostLines)
+      .reduce((sum, { fields }) => sum + Number(fields.get('lines')), 0);
+    assert.ok(lost > 1000, `${lost} lines were lost`);
+    const written = count('unknown key') + count('the new configuration was rejected');
+    assert.is(written + lost, 60 * 41, 'each is there or counted');
+    session.close();
+  } finally {
+    await gateway.close();
+  }
+});
+
 test('a password in a file that all may read earns one warning, and only when it is news', async () => {
   const gateway = await Gateway.start({ config: `${toml('info')}[probe]\npassword = "${SECRET}"\n` });
   const warnings = (): readonly string[] =>

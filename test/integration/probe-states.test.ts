@@ -187,6 +187,27 @@ states('a promotion is seen at once, on the connection that was there, with its 
   assert.is(await backends(standby, 'postgres'), pid);
 });
 
+states('an answer that waited out a stall of the loop is not believed: it says what was then', async (context) => {
+  const [, server] = pair(context);
+  const before = stateOf(await probeOnce(server)).readOnly;
+  const { prober } = watch(server, { queryTimeoutMs: 300 });
+  assert.is(stateOf(await prober.probe()).readOnly, before);
+  const probe = prober.probe();
+  await turn(); // the query is on its way
+  // Synchronously: the answer is there, and the loop reads it when it is no longer true.
+  const set = `ALTER SYSTEM SET default_transaction_read_only = ${before ? 'off' : 'on'}`;
+  const sleep = 'SELECT pg_sleep(0.3)';
+  const sql = [sleep, set, 'SELECT pg_reload_conf()', sleep].flatMap((words) => ['-c', words]);
+  execFileSync(
+    postgresProgram('psql'),
+    ['-XAtq', ...sql, '-h', server.host, '-p', String(server.port), '-U', 'postgres'],
+    { env: plainEnvironment({ PGDATABASE: 'postgres' }) },
+  );
+  assert.is(stateOf(await probe).readOnly, !before);
+  await server.query('ALTER SYSTEM RESET default_transaction_read_only');
+  await server.query('SELECT pg_reload_conf()');
+});
+
 states('a stopped server is refused, a stop is news', async (context) => {
   const [, server] = pair(context);
   const { prober, breaks } = watch(server);

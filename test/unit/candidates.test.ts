@@ -93,6 +93,7 @@ const BAD: readonly (readonly [string, readonly string[]])[] = [
   ['dätabase', ['in "dätabase": "dätabase" is not a host name or an IP address']],
   ['/run/postgresql', ['in "/run/postgresql": expected host:port, not a URL or a path']],
   ['postgres://u:secret@db1:5432/x', ['in "postgres://***": expected host:port, not a URL or a path']],
+  ["host=db1 password='secret and more'", ['expected host:port, not a connection string of key=value']],
   ['u:secret@db1', ['in "***@db1": expected host:port, not a URL or a path']],
   ['a,b,a', ['"a" names the same server as "a": expected each server once']],
   ['a,a:5432', ['"a:5432" names the same server as "a": expected each server once']],

@@ -127,4 +127,29 @@ test('one look-up at a time for each name, whatever its ports; what is no candid
   assert.is(names.candidates(both).length, 2);
 });
 
+test('a name that cannot be looked up any more is a warning, once, and a notice when it can be again', async () => {
+  const lines: string[] = [];
+  const timers = new FakeTimers();
+  let answer: readonly string[] | Error = ['10.0.0.1', '10.0.0.2'];
+  const names = new Names({
+    onFound: () => undefined,
+    logger: createLogger({ level: 'info', write: (line) => lines.push(line.trimEnd()), journal: true }),
+    timers,
+    lookup: () => (answer instanceof Error ? Promise.reject(answer) : Promise.resolve(answer)),
+  });
+  const look = async (): Promise<readonly string[]> => {
+    timers.advance(30_000);
+    return names.resolver('db').addresses(new AbortController().signal);
+  };
+  await look();
+  answer = new Error('db: EAI_AGAIN');
+  for (let times = 0; times < 3; times += 1) assert.equal(await look(), ['10.0.0.1', '10.0.0.2']);
+  answer = ['10.0.0.3'];
+  for (let times = 0; times < 3; times += 1) assert.equal(await look(), ['10.0.0.3']);
+  assert.equal(lines, [
+    '<4>a name cannot be looked up: the addresses that it had are used host=db addresses="10.0.0.1 10.0.0.2" error="db: EAI_AGAIN"',
+    '<5>a name can be looked up again host=db',
+  ]);
+});
+
 test.run();

@@ -119,6 +119,21 @@ for (const kind of ['service', 'socket']) {
   });
 }
 
+test('a crash leaves no dump of the memory, in which the password is', () => {
+  for (const unit of ['pg-gateway.service', 'pg-gateway@.service'])
+    assert.match(read(`systemd/${unit}`), /^LimitCORE=0$/m);
+});
+
+test('every manual is in the package', () => {
+  const shipped = read('debian/pg-gateway.manpages').trim().split('\n');
+  assert.equal(
+    [...shipped].sort(),
+    readdirSync(join(PROJECT_ROOT, 'packaging/man'))
+      .map((name) => `packaging/man/${name}`)
+      .sort(),
+  );
+});
+
 test('no unit uses what systemd 252 does not know', () => {
   const newer = /^(?:ImportCredential|RestartSteps|RestartMaxDelaySec|FileDescriptorStorePreserve|PollLimit\w+)=/mu;
   for (const unit of ['pg-gateway.service', 'pg-gateway.socket', 'pg-gateway-metrics.socket']) {

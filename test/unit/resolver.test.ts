@@ -5,7 +5,7 @@ import { setImmediate as turn } from 'node:timers/promises';
 
 import { isAmong } from '#src/probe/dial.js';
 import { ProbeFault } from '#src/probe/failure.js';
-import { LOOK_UP_EVERY_MS, Resolver } from '#src/probe/resolver.js';
+import { LOOK_UP_EVERY_MS, PATIENCE_MS, Resolver } from '#src/probe/resolver.js';
 import { FakeTimers } from '../helpers/fake-timers.js';
 import { assert, suite } from '../helpers/suite.js';
 
@@ -17,6 +17,7 @@ const THERE = { address: '10.0.0.1', port: 5432 };
 class Bench {
   readonly timers = new FakeTimers();
   readonly told: (readonly string[])[] = [];
+  readonly failures: string[] = [];
   readonly #answers: ((addresses: readonly string[] | Error) => void)[] = [];
   readonly resolver = new Resolver({
     host: 'db.example',
@@ -26,6 +27,7 @@ class Bench {
         this.#answers.push((answer) => (answer instanceof Error ? reject(answer) : resolve(answer)));
       }),
     onFound: (addresses) => this.told.push(addresses),
+    onFailed: ({ message }) => this.failures.push(message),
   });
 
   /** A bench that has found these. */
@@ -142,6 +144,52 @@ test('one that hangs changes nothing, is not begun again, and serves the next co
   await bench.answer(['10.0.0.2']);
   assert.equal(await found, ['10.0.0.2']);
   assert.ok(bench.hasMoved);
+});
+
+for (const [what, answer] of [
+  ['fails', new Error('EAI_AGAIN')],
+  ['finds nothing', []],
+] as const) {
+  test(`where addresses are known, a look-up that ${what} keeps nobody from them, and is told`, async () => {
+    const bench = await Bench.knowing('10.0.0.1');
+    const found = bench.resolver.addresses(new AbortController().signal);
+    await bench.answer(answer);
+    assert.equal(await found, ['10.0.0.1']);
+    assert.is(bench.failures.length, 1);
+    assert.is(bench.timers.pending, 0);
+    const next = bench.resolver.addresses(new AbortController().signal);
+    assert.is(bench.begun, 3, 'each connection asks again');
+    await bench.answer(['10.0.0.2']);
+    assert.equal(await next, ['10.0.0.2']);
+  });
+}
+
+test('where none is known yet, a failure is not told but to who waits', async () => {
+  const bench = new Bench();
+  bench.resolver.lookUp();
+  await bench.answer(new Error('EAI_AGAIN'));
+  assert.equal(bench.failures, []);
+});
+
+test('where addresses are known, nobody waits for a look-up that hangs longer than a moment', async () => {
+  const bench = await Bench.knowing('10.0.0.1');
+  const found = bench.resolver.addresses(new AbortController().signal);
+  bench.timers.advance(PATIENCE_MS - 1);
+  assert.is(bench.timers.pending, 1);
+  bench.timers.advance(1);
+  assert.equal(await found, ['10.0.0.1']);
+  await bench.answer(['10.0.0.2']);
+  assert.ok(bench.hasMoved, 'what it finds counts all the same');
+  assert.equal(bench.told, [['10.0.0.1'], ['10.0.0.2']]);
+});
+
+test('whoever gives up before leaves no timer', async () => {
+  const bench = await Bench.knowing('10.0.0.1');
+  const probe = new AbortController();
+  const found = bench.resolver.addresses(probe.signal).catch((error: unknown) => String(error));
+  probe.abort(new Error('closed'));
+  assert.is(await found, 'Error: closed');
+  assert.is(bench.timers.pending, 0);
 });
 
 test('one that outlives its probe is for the next, once', async () => {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Whose a state directory is, and forgetting what is in it.
 
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -92,6 +92,30 @@ test('a directory that cannot be written to is an error line, and no reason to s
     lines.join('\n'),
     /^<3>the state directory cannot be written to code=STATE_WRITE_FAILED path=\/proc\/pg-gateway error="?ENOENT/,
   );
+});
+
+test('one that could not be claimed at the start is claimed when it can be', ({ folder }) => {
+  const obstacle = join(folder, 'owner');
+  mkdirSync(obstacle);
+  const { state, lines } = open(folder);
+  assert.match(lines.join('\n'), /^<3>the state directory cannot be written to code=STATE_WRITE_FAILED .*EISDIR/);
+  state.directory?.claimIfNot(); // still not; said often enough by who writes there
+  rmSync(obstacle, { recursive: true });
+  state.directory?.claimIfNot();
+  assert.match(readFileSync(obstacle, 'utf8'), `${process.pid} `);
+});
+
+test('nor is it taken from another gateway that has come meanwhile', async ({ folder }) => {
+  const obstacle = join(folder, 'owner');
+  mkdirSync(obstacle);
+  const { state } = open(folder);
+  rmSync(obstacle, { recursive: true });
+  await withOwner(folder, (pid) => {
+    assert.is(
+      refusal(() => state.directory?.claimIfNot()),
+      `STATE_IN_USE ${folder}: a gateway is running on it, process ${pid}`,
+    );
+  });
 });
 
 test('of two gateways the second is refused, and gets it when the first has ended', async ({ folder }) => {

@@ -62,6 +62,34 @@ test('every error code is thrown somewhere', () => {
   }
 });
 
+/** Where the time of day may be asked for, and what for. Everything else is on the monotonic clock (src/timers.ts). */
+const WALL_CLOCK_READERS: readonly string[] = [
+  'src/log.ts', // the time in front of a line
+];
+
+test('nothing is decided by the wall clock, which may be set while the gateway runs', () => {
+  const asks = /\bDate\.now\b|\bnew Date\b|\bDate\(|\btimeOrigin\b/u;
+  assert.equal(
+    [...src].filter(([, text]) => asks.test(text)).map(([file]) => file),
+    WALL_CLOCK_READERS,
+  );
+});
+
+test('nor by the data plane', () => {
+  const folder = join(PROJECT_ROOT, 'native');
+  const files = readdirSync(folder).filter((file) => /\.(?:cc|h)$/u.test(file));
+  // Also what waits until a moment of CLOCK_REALTIME.
+  const asks =
+    /CLOCK_REALTIME|CLOCK_TAI|\bgettimeofday\b|::time\(|\bstd::time\b|system_clock|high_resolution_clock|_timedwait|_timedlock|\bwait_until\b|CLOCK_REALTIME_ALARM/u;
+  assert.ok(files.length > 30);
+  assert.equal(
+    files.filter((file) => asks.test(readFileSync(join(folder, file), 'utf8'))),
+    [],
+  );
+  const monotonic = files.filter((file) => readFileSync(join(folder, file), 'utf8').includes('clock_gettime'));
+  assert.equal(monotonic, ['fd.cc']);
+});
+
 test('no source file imports the tests, and no module of src is forgotten', () => {
   const imported = new Set<string>();
   for (const [file, text] of src) {
