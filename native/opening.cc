@@ -78,6 +78,14 @@ OpeningProgress Opening::advance(int client, int backend) {
   return read_answer(client, backend);
 }
 
+// The server has them: they are not to be relayed.
+bool Opening::take_out_ahead(int client) {
+  const std::uint32_t bytes = std::exchange(ahead, 0);
+  if (!discard_bytes(client, bytes)) return false;
+  passed_on += bytes;
+  return true;
+}
+
 OpeningProgress Opening::pass_on(int client, int backend) {
   std::array<char, kMaxStartupBytes> bytes;  // NOLINT(cppcoreguidelines-pro-type-member-init)
   const ssize_t got = peek(client, bytes.data(), bytes.size());
@@ -105,8 +113,7 @@ OpeningProgress Opening::pass_on(int client, int backend) {
   ahead = static_cast<std::uint32_t>(sent);
   if (ahead == whole) return OpeningProgress::kWaiting;
   // The socket's buffer took a part only: the relay has the patience for the rest.
-  return discard_bytes(client, std::exchange(ahead, 0)) ? OpeningProgress::kOver
-                                                        : OpeningProgress::kBroken;
+  return take_out_ahead(client) ? OpeningProgress::kOver : OpeningProgress::kBroken;
 }
 
 OpeningProgress Opening::read_answer(int client, int backend) {
@@ -127,7 +134,7 @@ OpeningProgress Opening::read_answer(int client, int backend) {
         break;
     }
   }
-  if (!discard_bytes(client, std::exchange(ahead, 0))) return OpeningProgress::kBroken;
+  if (!take_out_ahead(client)) return OpeningProgress::kBroken;
   return asked_for_encryption && answer == std::string_view(&kEncryptionRefused, 1)
              ? OpeningProgress::kDeclined
              : OpeningProgress::kOver;

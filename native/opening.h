@@ -25,6 +25,8 @@ enum class OpeningProgress : std::uint8_t {
 struct Opening {
   // Bytes at the head of the client's queue that the server has as a copy.
   std::uint32_t ahead = 0;
+  // Bytes that the server has for good, taken out of the client's queue; for who counts them.
+  std::uint32_t passed_on = 0;
   // The backend's events so far, for the relay.
   std::uint32_t backend_events = 0;
   bool client_ended = false;
@@ -34,6 +36,7 @@ struct Opening {
   [[nodiscard]] OpeningProgress advance(int client, int backend);
 
  private:
+  bool take_out_ahead(int client);
   OpeningProgress pass_on(int client, int backend);
   OpeningProgress read_answer(int client, int backend);
 };

@@ -81,6 +81,8 @@ class Relay {
 
   // Bytes the sink's socket has taken, since the session began.
   std::uint64_t delivered() const { return delivered_; }
+  // The sink has so many bytes of the source that came another way.
+  void count_passed_on(std::uint32_t bytes) { delivered_ += bytes; }
   std::uint32_t residue() const { return residue_; }
   int last_errno() const { return last_errno_; }
 

@@ -91,6 +91,11 @@ class Session {
   void note_events(Side side, std::uint32_t events);
   // Moves what the backend has said. False: for want of a pipe it is still there.
   [[nodiscard]] bool relay_answer(PipePool& pool, WorkerCounters& counters);
+  // The backend got so many of the client's bytes as a copy (opening.h).
+  void count_passed_on(std::uint32_t bytes, WorkerCounters& counters) {
+    up_.count_passed_on(bytes);
+    if (bytes > 0) counters.bytes_client_to_backend.add(bytes);
+  }
   // Moves what can be moved, in both directions.
   [[nodiscard]] SessionProgress relay(PipePool& pool, WorkerCounters& counters);
   // One side is gone, and what it said last is still on its way to the other.

@@ -57,6 +57,7 @@ void Worker::resume_opening(std::uint32_t slot, Survivor& survivor) {
     if (!discard_bytes(session.client.get(), survivor.ahead)) {
       return end_session(slot, EndReason::kResources);
     }
+    session.count_passed_on(survivor.ahead, counters_);
     return relay(slot);
   }
   session.opening.ahead = survivor.ahead;

@@ -3,6 +3,7 @@
 #include <sys/epoll.h>
 
 #include <cerrno>
+#include <utility>
 
 #include "worker.h"
 
@@ -51,7 +52,10 @@ void Worker::backend_speaks(std::uint32_t slot, std::uint32_t events) {
 void Worker::advance_opening(std::uint32_t slot) {
   Session& session = sessions_[slot];
   for (;;) {
-    switch (session.opening.advance(session.client.get(), session.backend.get())) {
+    const OpeningProgress progress =
+        session.opening.advance(session.client.get(), session.backend.get());
+    session.count_passed_on(std::exchange(session.opening.passed_on, 0), counters_);
+    switch (progress) {
       case OpeningProgress::kWaiting:
         // The server listens, and a client that says nothing holds nobody up.
         if (session.opening.ahead == 0) rest_until_ns_ = 0;

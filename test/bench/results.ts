@@ -9,7 +9,7 @@ import { succeed } from '../helpers/child.js';
 import { PROJECT_ROOT } from '../helpers/paths.js';
 import { postgresProgram } from '../helpers/postgres-install.js';
 
-const RESULTS = join(PROJECT_ROOT, 'build/bench');
+const RESULTS = join(PROJECT_ROOT, 'build');
 
 /** Kernel, processors, memory. */
 export async function hardware(): Promise<string> {
@@ -45,12 +45,16 @@ export function today(): string {
   return new Date().toISOString().slice(0, 10);
 }
 
-/** Keeps the texts, by their endings, as files of one name; the paths. */
-export async function keep(name: string, texts: Readonly<Record<string, string>>): Promise<string[]> {
-  await mkdir(RESULTS, { recursive: true });
+/** Keeps the texts, by their endings, as files of one name in that folder of `build`; the paths. */
+export async function keep(
+  name: string,
+  texts: Readonly<Record<string, string>>,
+  folder: 'bench' | 'soak' = 'bench',
+): Promise<string[]> {
+  await mkdir(join(RESULTS, folder), { recursive: true });
   const stamp = new Date().toISOString().slice(0, 19).replace(/[:T]/g, '-');
   const files = Object.entries(texts).map(([ending, text]) => ({
-    path: join(RESULTS, `${name}-${stamp}.${ending}`),
+    path: join(RESULTS, folder, `${name}-${stamp}.${ending}`),
     text,
   }));
   for (const { path, text } of files) await writeFile(path, text);

@@ -3,7 +3,7 @@
 // promote, replicate. Each has its folder, its free port, on 127.0.0.1 or on a host of
 // a network of the test's, and its own process, which is a child of the test.
 
-import { appendFile, chown, writeFile } from 'node:fs/promises';
+import { appendFile, chown, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { Child } from './child.js';
@@ -107,9 +107,7 @@ export class PostgresServer {
         await server.#copy(primary);
         return;
       }
-      const from = ['-h', primary.host, '-p', String(primary.port), '-U', SUPERUSER];
-      const how = ['--checkpoint=fast', '--no-sync', '--wal-method=stream', '--write-recovery-conf'];
-      await runAsOwner([postgresProgram('pg_basebackup'), ...from, ...how, '-D', server.dataDir]);
+      await server.#backUp(primary);
     });
   }
 
@@ -254,6 +252,14 @@ export class PostgresServer {
     await writeFile(join(this.dataDir, 'standby.signal'), '');
   }
 
+  /** Starts a stopped server as a standby of `primary`, whatever was written to it before: all of that is given up. */
+  async restartAsCopyOf(primary: PostgresServer): Promise<void> {
+    await rm(this.dataDir, { recursive: true });
+    await this.#backUp(primary);
+    await this.#configure();
+    await this.start();
+  }
+
   /** Waits until a standby has replayed everything that `primary` has written so far. */
   async caughtUp(primary: PostgresServer): Promise<void> {
     const position = await primary.query('SELECT pg_current_wal_lsn()');
@@ -268,6 +274,13 @@ export class PostgresServer {
     await this.#postmaster?.ended;
     await this.#folder.close();
     this.#forget();
+  }
+
+  /** What `primary` has, with what makes a standby of it. */
+  async #backUp(primary: PostgresServer): Promise<void> {
+    const from = ['-h', primary.host, '-p', String(primary.port), '-U', SUPERUSER];
+    const how = ['--checkpoint=fast', '--no-sync', '--wal-method=stream', '--write-recovery-conf'];
+    await runAsOwner([postgresProgram('pg_basebackup'), ...from, ...how, '-D', this.dataDir]);
   }
 
   /** For a server of another version than the installed pg_basebackup: what `primary` has while it does not run. */

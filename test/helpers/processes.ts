@@ -80,6 +80,13 @@ export function threadsNamed(pid: number, name: RegExp): number {
     .length;
 }
 
+/** Milliseconds on a CPU that the threads of that name have had since they began (CONFIG_SCHED_INFO). */
+export function cpuMilliseconds(pid: number, name: RegExp): number {
+  return readdirSync(`/proc/${pid}/task`)
+    .filter((task) => name.test(read(`/proc/${pid}/task/${task}/comm`).trim()))
+    .reduce((sum, task) => sum + Number(read(`/proc/${pid}/task/${task}/schedstat`).split(' ')[0]) / 1e6, 0);
+}
+
 function allProcesses(): number[] {
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))

@@ -115,6 +115,10 @@ TEST_CASE("the client that has been told that there is no encryption is told so 
   const UniqueFd server = test::accept_one(backend.get());
   CHECK(test::receive(server.get(), kStartupMessage.size()) == kStartupMessage);
   check_served(client, server);
+  // Each byte counts once, whichever server had it, and however often.
+  const std::size_t sent = kGssRequest.size() + kSslRequest.size() + kStartupMessage.size() + 8;
+  CHECK(eventually([&] { return gateway.up() == sent; }));
+  CHECK(eventually([&] { return gateway.down() == 2 + kWelcome.size() + 6; }));
 }
 
 TEST_CASE("a server that goes away before it has answered an SSLRequest is tried again") {
