@@ -10,14 +10,24 @@ import type { Override } from './config.js';
 import { CONFIG_DIRECTORY, SETTINGS } from './config-schema.js';
 import type { NamedSetting } from './config-schema.js';
 import { EXIT, GatewayError } from './errors.js';
+import { wrap } from './text-layout.js';
+
+/** Where the configuration is read from. */
+export interface ConfigArguments {
+  /** Read this file instead of those in /etc. */
+  readonly file: string | undefined;
+  readonly overrides: readonly Override[];
+}
+
+/** `quiet`: is it good? `plan`: what would be done? `probe`: and what do the servers say? */
+export type CheckDepth = 'quiet' | 'plan' | 'probe';
 
 export type Command =
-  | {
-      readonly kind: 'run' | 'check-config' | 'forget-cluster';
-      /** Read this file instead of those in /etc. */
-      readonly file: string | undefined;
-      readonly overrides: readonly Override[];
-    }
+  | (ConfigArguments & { readonly kind: 'run' })
+  | (ConfigArguments & { readonly kind: 'check-config'; readonly depth: CheckDepth })
+  | (ConfigArguments & { readonly kind: 'forget-cluster' })
+  | (ConfigArguments & { readonly kind: 'print-hba' })
+  | { readonly kind: 'print-sample-config' }
   | { readonly kind: 'help'; readonly text: string }
   | { readonly kind: 'version' };
 
@@ -36,8 +46,18 @@ const PLAIN_OPTIONS: readonly OptionRow[] = [
   { name: 'config', short: 'c', value: 'FILE', help: 'Read this file instead of those below.' },
   {
     name: 'check-config',
-    help: 'Print the effective configuration, secrets masked, and exit: 0 if it is good, 78 if not.',
+    help: 'Print the effective configuration, secrets masked, and what the gateway would do with it, and exit: 0 if it is good, 78 if not.',
   },
+  {
+    name: 'probe',
+    help: 'With --check-config: also connect once to each server, say what it is, which one would be the primary, and what is wrong, with its remedy. Exit 0 if all is well, 1 with warnings, 69 if no server would be the primary.',
+  },
+  { name: 'quiet', short: 'q', help: 'With --check-config: print only what is wrong, and look up no name.' },
+  {
+    name: 'print-hba',
+    help: 'Print the role for the probes (CREATE ROLE) and the pg_hba.conf line of each server, and exit.',
+  },
+  { name: 'print-sample-config', help: 'Print a commented file with every setting and its default, and exit.' },
   {
     name: 'forget-cluster',
     help: 'Delete what the state directory remembers of the cluster, say what it was, and exit. For a cluster that was restored from a backup or replaced; stop the gateway first.',
@@ -93,14 +113,26 @@ export function parseArguments(argv: readonly string[]): Command {
   const given = readOptions(tokens);
   if (given.has('help')) return { kind: 'help', text: helpText() };
   if (given.has('version')) return { kind: 'version' };
-  if (given.has('check-config') && given.has('forget-cluster')) {
-    throw usage('--forget-cluster: not together with --check-config');
-  }
-  return {
-    kind: given.has('check-config') ? 'check-config' : given.has('forget-cluster') ? 'forget-cluster' : 'run',
+  const action = oneOf(ACTIONS, given);
+  const addition = oneOf(['probe', 'quiet'] as const, given);
+  if (addition !== undefined && action !== 'check-config') throw usage(`--${addition}: only with --check-config`);
+  if (action === 'print-sample-config') return { kind: action };
+  const where = {
     file: given.get('config'),
     overrides: [...optionOverrides(given), ...positionalOverrides(positionals, given)],
   };
+  if (action === 'check-config') return { kind: action, depth: addition ?? 'plan', ...where };
+  return { kind: action ?? 'run', ...where };
+}
+
+/** What is done instead of running. */
+const ACTIONS = ['check-config', 'forget-cluster', 'print-hba', 'print-sample-config'] as const;
+
+/** The one of these that is given; two contradict each other. */
+function oneOf<T extends string>(names: readonly T[], given: ReadonlyMap<string, unknown>): T | undefined {
+  const [first, second] = names.filter((name) => given.has(name));
+  if (first !== undefined && second !== undefined) throw usage(`--${second}: not together with --${first}`);
+  return first;
 }
 
 /** The version in package.json, which lies beside the folder of the compiled program. */
@@ -165,8 +197,6 @@ function usage(problem: string): GatewayError {
   return new GatewayError('USAGE', `${problem} (see pg-gateway --help)`);
 }
 
-const WIDTH = 80;
-
 /** The text of `--help`: complete, and at most 80 columns wide. */
 export function helpText(): string {
   return [
@@ -216,9 +246,12 @@ export function helpText(): string {
 
 const EXIT_HELP: readonly (readonly [number, string])[] = [
   [EXIT.OK, 'Stopped when asked to, or did what was asked for.'],
-  [EXIT.FAILURE, 'Failed in a way that has no status of its own.'],
+  [EXIT.FAILURE, 'With --probe: there are warnings. Else: failed in a way that has no status of its own.'],
   [EXIT.USAGE, 'The command line was not understood.'],
-  [EXIT.UNAVAILABLE, 'A listening address, a socket or the state directory cannot be used.'],
+  [
+    EXIT.UNAVAILABLE,
+    'A listening address, a socket or the state directory cannot be used. With --probe: no server would be the primary.',
+  ],
   [EXIT.SOFTWARE, 'A fault of the gateway itself.'],
   [EXIT.CONFIG, 'The configuration has an error, or what is remembered of the cluster is damaged.'],
 ];
@@ -248,19 +281,4 @@ function entry(term: string, explanation: string): string[] {
   const [first = '', ...rest] = lines;
   if (head.length > INDENT - 2) return [head, ...lines];
   return [head.padEnd(INDENT) + first.trimStart(), ...rest];
-}
-
-function wrap(text: string, indent: string): string[] {
-  const lines: string[] = [];
-  let line = indent;
-  for (const word of text.split(' ')) {
-    const next = line === indent ? line + word : `${line} ${word}`;
-    if (next.length <= WIDTH || line === indent) {
-      line = next;
-    } else {
-      lines.push(line);
-      line = indent + word;
-    }
-  }
-  return [...lines, line];
 }

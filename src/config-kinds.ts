@@ -8,7 +8,19 @@
 
 import { hostProblem, parseCandidates, splitCandidates } from './candidates.js';
 
+/** What is allowed, in words, and in those parts of them that every document must have. */
+export interface Allowed {
+  /** `a whole number of seconds from 0 to 32767`: what comes after "expected". */
+  readonly text: string;
+  readonly range?: { readonly min: number; readonly max: number };
+  /** A plural such as "milliseconds". */
+  readonly unit?: string;
+  /** The words that may stand there; with `range`: besides numbers. */
+  readonly words?: readonly string[];
+}
+
 export interface Kind {
+  readonly allowed: Allowed;
   /** A value of this kind may stand between quotes in a file. */
   readonly quotable: boolean;
   /** Text -> the value it stands for; other text is returned as it is. */
@@ -17,12 +29,15 @@ export interface Kind {
   readonly problems: (value: unknown) => readonly string[];
 }
 
+const SERVERS = 'a list of servers, as in ["db1:5432", "db2:5432"]';
+
 /** A list of servers: one text, or an array of texts. */
 export const candidateList: Kind = {
+  allowed: { text: SERVERS },
   quotable: true,
   fromText: splitCandidates,
   problems: (value) => {
-    if (!isTextArray(value)) return ['expected a list of servers, as in ["db1:5432", "db2:5432"]'];
+    if (!isTextArray(value)) return [`expected ${SERVERS}`];
     const list = parseCandidates(value);
     return list.kind === 'good' ? [] : list.problems;
   },
@@ -31,41 +46,45 @@ export const candidateList: Kind = {
 /** A whole number from `min` to `max`; `unit` is a plural such as "milliseconds". */
 export function integer(min: number, max: number, unit?: string): Kind {
   const name = unit === undefined ? 'a whole number' : `a whole number of ${unit}`;
-  const expected = `expected ${name} from ${String(min)} to ${String(max)}`;
+  const text = `${name} from ${String(min)} to ${String(max)}`;
   return {
+    allowed: { text, range: { min, max }, ...(unit === undefined ? {} : { unit }) },
     quotable: false,
     fromText: integerFromText,
-    problems: (value) => (Number.isInteger(value) && isWithin(value, min, max) ? [] : [expected]),
+    problems: (value) => (Number.isInteger(value) && isWithin(value, min, max) ? [] : [`expected ${text}`]),
   };
 }
 
 /** A number, fractions allowed, from `min` to `max`. */
 export function decimal(min: number, max: number, unit: string): Kind {
-  const expected = `expected a number of ${unit} from ${String(min)} to ${String(max)}`;
+  const text = `a number of ${unit} from ${String(min)} to ${String(max)}`;
   return {
+    allowed: { text, range: { min, max }, unit },
     quotable: false,
-    fromText: (text) => (/^\s*\+?(?:\d+\.?\d*|\.\d+)\s*$/.test(text) ? Number(text) : text),
-    problems: (value) => (isWithin(value, min, max) ? [] : [expected]),
+    fromText: (given) => (/^\s*\+?(?:\d+\.?\d*|\.\d+)\s*$/.test(given) ? Number(given) : given),
+    problems: (value) => (isWithin(value, min, max) ? [] : [`expected ${text}`]),
   };
 }
 
+const PORT = 'a port from 1 to 65535, or 0 for any free port';
+
 /** A TCP port; 0 lets the kernel choose a free one. */
 export const port: Kind = {
+  allowed: { text: PORT, range: { min: 1, max: 65535 } },
   quotable: false,
   fromText: integerFromText,
-  problems: (value) =>
-    Number.isInteger(value) && isWithin(value, 0, 65535)
-      ? []
-      : ['expected a port from 1 to 65535, or 0 for any free port'],
+  problems: (value) => (Number.isInteger(value) && isWithin(value, 0, 65535) ? [] : [`expected ${PORT}`]),
 };
 
 /** A number of something, from 1 on, or `auto`. */
 export function countOrAuto(max: number, unit = ''): Kind {
-  const expected = `expected a whole number${unit === '' ? '' : ` of ${unit}`} from 1 to ${String(max)}, or "auto"`;
+  const text = `a whole number${unit === '' ? '' : ` of ${unit}`} from 1 to ${String(max)}, or "auto"`;
+  const isGood = (value: unknown): boolean => value === 'auto' || (Number.isInteger(value) && isWithin(value, 1, max));
   return {
+    allowed: { text, range: { min: 1, max }, words: ['auto'], ...(unit === '' ? {} : { unit }) },
     quotable: true,
-    fromText: (text) => (text.trim().toLowerCase() === 'auto' ? 'auto' : integerFromText(text)),
-    problems: (value) => (value === 'auto' || (Number.isInteger(value) && isWithin(value, 1, max)) ? [] : [expected]),
+    fromText: (given) => (given.trim().toLowerCase() === 'auto' ? 'auto' : integerFromText(given)),
+    problems: (value) => (isGood(value) ? [] : [`expected ${text}`]),
   };
 }
 
@@ -80,47 +99,55 @@ const SWITCH_WORDS: Readonly<Record<string, boolean>> = {
   off: false,
 };
 
+const SWITCH = 'true or false (in the environment also 1, yes, on, 0, no, off)';
+
 /** true or false; in text also the words PostgreSQL knows for them. */
 export const onOff: Kind = {
+  allowed: { text: SWITCH, words: ['true', 'false'] },
   quotable: false,
   fromText: (text) => {
     const word = text.trim().toLowerCase();
     return Object.hasOwn(SWITCH_WORDS, word) ? SWITCH_WORDS[word] : text;
   },
-  problems: (value) =>
-    typeof value === 'boolean' ? [] : ['expected true or false (in the environment also 1, yes, on, 0, no, off)'],
+  problems: (value) => (typeof value === 'boolean' ? [] : [`expected ${SWITCH}`]),
 };
+
+const HOST = 'a host name or an IP address';
 
 /** A host name or a literal address, without brackets. */
 export const host: Kind = {
+  allowed: { text: `${HOST} without brackets` },
   quotable: true,
   fromText: (text) => text.trim(),
   problems: (value) => {
-    if (typeof value !== 'string') return ['expected a host name or an IP address'];
+    if (typeof value !== 'string') return [`expected ${HOST}`];
     const problem = hostProblem(value);
-    return problem === undefined ? [] : [`expected a host name or an IP address without brackets: ${problem}`];
+    return problem === undefined ? [] : [`expected ${HOST} without brackets: ${problem}`];
   },
 };
 
 /** Any text but the empty one. */
 export function text(what: string): Kind {
-  const expected = `expected ${what}`;
+  const isGood = (value: unknown): boolean =>
+    // NUL ends a string in the protocol and in a path: what follows it would silently be lost.
+    typeof value === 'string' && value !== '' && !value.includes('\0');
   return {
+    allowed: { text: what },
     quotable: true,
     fromText: (value) => value,
-    // NUL ends a string in the protocol and in a path: what follows it would silently be lost.
-    problems: (value) => (typeof value === 'string' && value !== '' && !value.includes('\0') ? [] : [expected]),
+    problems: (value) => (isGood(value) ? [] : [`expected ${what}`]),
   };
 }
 
+const DIRECTORY = 'the absolute path of a directory';
+
 /** An absolute path. Of several, divided by colons as systemd.exec(5) gives them, the first. */
 export const directory: Kind = {
+  allowed: { text: DIRECTORY },
   quotable: true,
   fromText: (value) => value.split(':', 1)[0],
   problems: (value) =>
-    typeof value === 'string' && value.startsWith('/') && !value.includes('\0')
-      ? []
-      : ['expected the absolute path of a directory'],
+    typeof value === 'string' && value.startsWith('/') && !value.includes('\0') ? [] : [`expected ${DIRECTORY}`],
 };
 
 export interface WordOptions {
@@ -134,8 +161,10 @@ export interface WordOptions {
 
 /** One of a few words. */
 export function oneOf(words: readonly string[], { aliases = {}, exact = false, refused = {} }: WordOptions = {}): Kind {
-  const expected = `expected one of ${words.join(', ')}`;
+  const text = `one of ${words.join(', ')}`;
+  const expected = `expected ${text}`;
   return {
+    allowed: { text, words },
     quotable: true,
     fromText: (value) => {
       const word = exact ? value.trim() : value.trim().toLowerCase();

@@ -95,6 +95,13 @@ export interface NamedSetting extends Setting {
 
 type Leaf = string[] | string | number | boolean | null;
 
+/** The tables of a file. */
+export type TableName = { [T in keyof RawSettings]: RawSettings[T] extends Leaf ? never : T }[keyof RawSettings];
+
+/** Full keys, as in `probe.check_every`: what has a word for each of them is complete, or does not compile. */
+export type SettingKey =
+  Exclude<keyof RawSettings, TableName> | { [T in TableName]: `${T}.${keyof RawSettings[T] & string}` }[TableName];
+
 export type Layout<T> = { readonly [K in keyof T]: T[K] extends Leaf ? Setting<T[K]> : Layout<T[K]> };
 
 const MAX_TIMEOUT_MS = 600_000;

@@ -32,7 +32,7 @@ const NO_BOUND = 2 ** 31 - 1;
 
 /** What there is for whom under the limit of this process. */
 export function descriptorShare(limits = '/proc/self/limits'): DescriptorShare {
-  const limit = softLimit(limits);
+  const limit = openFilesLimit(limits);
   if (limit === undefined) return { clients: MAX_CLIENTS, bounds: { clients: NO_BOUND, all: NO_BOUND } };
   const part = Math.min(MOST_RESERVED, Math.floor(limit / RESERVED_PART));
   return {
@@ -57,8 +57,8 @@ export function warnOfTooMany({ maxConnections }: Pick<Config, 'maxConnections'>
   });
 }
 
-/** Undefined where there is none, or no /proc. */
-function softLimit(limits: string): number | undefined {
+/** How many files this process may have open; undefined where there is no limit, or no /proc. */
+export function openFilesLimit(limits = '/proc/self/limits'): number | undefined {
   let text: string;
   try {
     text = readFileSync(limits, 'utf8');

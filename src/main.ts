@@ -7,7 +7,7 @@ import { isIP } from 'node:net';
 import type { Candidate } from './candidates.js';
 import { parseArguments, version } from './cli.js';
 import type { Command } from './cli.js';
-import { ConfigError, describeConfig, loadConfig } from './config.js';
+import { ConfigError, loadConfig } from './config.js';
 import type { LoadedConfig } from './config.js';
 import { EXIT, GatewayError } from './errors.js';
 import { forgetCluster } from './forget-cluster.js';
@@ -17,7 +17,14 @@ import { resumeSessions } from './recovery.js';
 import { openState } from './state-directory.js';
 import { createNotifier, inheritedSockets } from './systemd.js';
 
-type RunCommand = Extract<Command, { overrides: unknown }>;
+type RunCommand = Extract<Command, { kind: 'run' }>;
+
+/** How the program ends. */
+interface Ending {
+  readonly status: number;
+  /** It ran until a signal came: it may end by that signal as well. */
+  readonly stopped?: boolean;
+}
 
 /** Exit status of an error that ended the program. */
 function exitStatusOf(error: unknown): number {
@@ -82,7 +89,7 @@ async function run(command: RunCommand, config: LoadedConfig, logger: Logger): P
   const dataPlane = resumeSessions(config, inherited, process.env['NOTIFY_SOCKET']);
   const notifier = await createNotifier(logger);
   // It brings most of the program along, for which no session should wait.
-  const { startDaemon } = await import('./daemon.js');
+  const { startDaemon } = await import('./late.js');
   const started = startDaemon({
     config,
     reload: load,
@@ -107,7 +114,33 @@ async function run(command: RunCommand, config: LoadedConfig, logger: Logger): P
   return orderly ? EXIT.OK : EXIT.SOFTWARE;
 }
 
-async function main(): Promise<number> {
+/** Everything but running. */
+async function consult(command: Exclude<Command, { kind: 'run' }>, logger: Logger): Promise<number> {
+  if (command.kind === 'help' || command.kind === 'version') {
+    process.stdout.write(command.kind === 'help' ? command.text : `pg-gateway ${version()}\n`);
+    return EXIT.OK;
+  }
+  if (command.kind === 'print-sample-config') {
+    const { sampleConfig } = await import('./late.js');
+    process.stdout.write(sampleConfig());
+    return EXIT.OK;
+  }
+  const input = { env: process.env, overrides: command.overrides, file: command.file };
+  if (command.kind === 'forget-cluster') {
+    process.stdout.write(`${forgetCluster(input)}\n`);
+    return EXIT.OK;
+  }
+  const config = loadConfig(input);
+  for (const warning of config.warnings) logger.warning(warning);
+  if (command.kind === 'check-config' && command.depth === 'quiet') return EXIT.OK;
+  makeRoomForLookUps(config.candidates);
+  const { checkConfig, printHba } = await import('./late.js');
+  const write = (text: string): boolean => process.stdout.write(text);
+  if (command.kind === 'print-hba') return printHba(config, write);
+  return checkConfig({ config, probes: command.depth === 'probe', standardFiles: command.file === undefined, write });
+}
+
+async function main(): Promise<Ending> {
   let logger = createLogger({ level: 'info' });
   // Node's own answer is to open its debugger, to everybody who may connect to the loopback address.
   process.on('SIGUSR1', () => undefined);
@@ -116,26 +149,12 @@ async function main(): Promise<number> {
   });
   try {
     const command = parseArguments(process.argv.slice(2));
-    if (command.kind === 'help' || command.kind === 'version') {
-      process.stdout.write(command.kind === 'help' ? command.text : `pg-gateway ${version()}\n`);
-      return EXIT.OK;
-    }
-    if (command.kind === 'forget-cluster') {
-      process.stdout.write(
-        `${forgetCluster({ env: process.env, overrides: command.overrides, file: command.file })}\n`,
-      );
-      return EXIT.OK;
-    }
+    if (command.kind !== 'run') return { status: await consult(command, logger) };
     const config = loadConfig({ env: process.env, overrides: command.overrides, file: command.file });
-    if (command.kind === 'check-config') {
-      for (const warning of config.warnings) logger.warning(warning);
-      process.stdout.write(describeConfig(config));
-      return EXIT.OK;
-    }
     logger = createLogger({ level: config.logLevel });
-    return await run(command, config, logger);
+    return { status: await run(command, config, logger), stopped: true };
   } catch (error) {
-    return fail(logger, error);
+    return { status: fail(logger, error) };
   }
 }
 
@@ -144,19 +163,19 @@ async function main(): Promise<number> {
  * process does not take the sessions up. What was stopped by a signal in an orderly way then ends by one, which systemd
  * takes for as good.
  */
-function end(status: number): void {
+function end({ status, stopped = false }: Ending): void {
   // Node has it since 17.3; its types for Node 18 leave it out.
   const { getActiveResourcesInfo } = process as { getActiveResourcesInfo?: () => readonly string[] };
-  if (status === EXIT.OK && getActiveResourcesInfo?.().includes('GetAddrInfoReqWrap') === true) {
+  if (stopped && status === EXIT.OK && getActiveResourcesInfo?.().includes('GetAddrInfoReqWrap') === true) {
     process.removeAllListeners('SIGTERM');
     process.kill(process.pid, 'SIGTERM');
   }
   process.exit(status);
 }
 
-void main().then((status) => {
+void main().then((ending) => {
   // stdout may be a pipe that still has to take its last bytes.
   process.stdout.write('', () => {
-    end(status);
+    end(ending);
   });
 });

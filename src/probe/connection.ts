@@ -22,9 +22,11 @@ import { guardInput } from './input-guard.js';
 import type { ServerAddress, ServerState } from './observation.js';
 import { readPassfile } from './passfile.js';
 import type { Resolver } from './resolver.js';
+import { DETAILS_QUERY, parseServerDetails } from './server-details.js';
+import type { ServerDetails } from './server-details.js';
 import { parseServerState, PROBE_QUERY } from './server-state.js';
-import { requestTls, startTls } from './tls.js';
-import type { TlsFiles } from './tls.js';
+import { encryptionOf, requestTls, startTls } from './tls.js';
+import type { Encryption, TlsFiles } from './tls.js';
 
 export const APPLICATION_NAME = 'pg-gateway';
 
@@ -77,25 +79,41 @@ export class ProbeConnection {
     this.#onBroken = listener;
   }
 
+  /** How it is encrypted; undefined: it is not. */
+  get encryption(): Encryption | undefined {
+    return encryptionOf(this.#stream);
+  }
+
   /**
    * One probe. After a failure the connection must not be used again.
    * @throws ProbeFault, or the signal's reason
    */
   async ask(signal: AbortSignal): Promise<ServerState> {
+    return parseServerState(await this.#query(PROBE_QUERY, signal));
+  }
+
+  /**
+   * What only a check of the configuration wants to know. After a failure the connection must not be used again.
+   * @throws ProbeFault, or the signal's reason
+   */
+  async askDetails(signal: AbortSignal): Promise<ServerDetails> {
+    return parseServerDetails(await this.#query(DETAILS_QUERY, signal));
+  }
+
+  async #query(text: string, signal: AbortSignal): Promise<readonly (readonly unknown[])[]> {
     if (this.#fault !== undefined) throw this.#fault;
     this.#asking = true;
     this.#guard.reset();
     try {
-      const rows = await abortable<readonly (readonly unknown[])[]>(signal, (resolve, reject) => {
+      return await abortable<readonly (readonly unknown[])[]>(signal, (resolve, reject) => {
         // Texts as the server sends them: nothing is guessed about types.
         const types = { getTypeParser: () => (value: string | Buffer) => value };
-        this.#client.query<unknown[]>({ text: PROBE_QUERY, rowMode: 'array', types }, (error: Error | null, result) => {
+        this.#client.query<unknown[]>({ text, rowMode: 'array', types }, (error: Error | null, result) => {
           if (error === null) resolve(result.rows);
           else reject(this.#fault ?? faultOf(error, 'query'));
         });
         return () => this.destroy();
       });
-      return parseServerState(rows);
     } finally {
       this.#asking = false;
     }

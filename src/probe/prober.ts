@@ -126,8 +126,7 @@ export class Prober implements CandidateProber {
   async #askOnce(connection: ProbeConnection): Promise<ServerState> {
     const { settings, timers } = this.#options;
     const { queryTimeoutMs } = settings();
-    const late = (): Error => new ProbeFault('query_timeout', `no answer within ${queryTimeoutMs} ms`);
-    const deadline = startDeadline(timers, queryTimeoutMs, this.#life.signal, late);
+    const deadline = startDeadline(timers, queryTimeoutMs, this.#life.signal, () => lateAnswer(queryTimeoutMs));
     try {
       return await connection.ask(deadline.signal);
     } catch (error) {
@@ -165,8 +164,12 @@ interface Answer {
   readonly state: ServerState;
 }
 
+export function lateAnswer(timeoutMs: number): ProbeFault {
+  return new ProbeFault('query_timeout', `no answer within ${timeoutMs} ms`);
+}
+
 /** A look-up that does not end is a matter of the resolver; the rest is the server's silence. */
-function lateConnection({ stage }: Progress, timeoutMs: number): ProbeFault {
+export function lateConnection({ stage }: Progress, timeoutMs: number): ProbeFault {
   if (stage === 'lookup') return new ProbeFault('dns', `the look-up did not end within ${timeoutMs} ms`);
   const what = { connect: 'no connection', tls: 'no TLS handshake', login: 'no log-in', query: 'no answer' }[stage];
   return new ProbeFault('connect_timeout', `${what} within ${timeoutMs} ms`);

@@ -9,8 +9,8 @@
 import { readFile } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import type { Socket } from 'node:net';
-import { connect, createSecureContext } from 'node:tls';
-import type { ConnectionOptions, SecureContext, TLSSocket } from 'node:tls';
+import { connect, createSecureContext, TLSSocket } from 'node:tls';
+import type { ConnectionOptions, SecureContext } from 'node:tls';
 
 import type { ProbeTls } from '../config.js';
 import { abortable } from './deadline.js';
@@ -159,6 +159,27 @@ function handshakeOptions(socket: Socket, host: string, material: TlsMaterial): 
     rejectUnauthorized: material.verifyChain,
     // verify-ca, and "require" with a root certificate: the chain, but not the name.
     ...(material.verifyHost ? {} : { checkServerIdentity: () => undefined }),
+  };
+}
+
+/** What an encrypted connection is worth. */
+export interface Encryption {
+  /** `TLSv1.3` */
+  readonly protocol: string;
+  /** The chain leads to a trusted root. (Whether the name was checked too is a matter of the mode.) */
+  readonly chainVerified: boolean;
+  /** Until when the server's certificate is valid, milliseconds since 1970; undefined: it does not say. */
+  readonly validUntil: number | undefined;
+}
+
+/** Undefined: the stream is a plain one. */
+export function encryptionOf(stream: Socket): Encryption | undefined {
+  if (!(stream instanceof TLSSocket)) return undefined;
+  const until = Date.parse(stream.getPeerCertificate().valid_to);
+  return {
+    protocol: stream.getProtocol() ?? 'TLS',
+    chainVerified: stream.authorized,
+    validUntil: Number.isNaN(until) ? undefined : until,
   };
 }
 

@@ -63,3 +63,8 @@ export class ConfigMachine {
     rmSync(this.root, { recursive: true, force: true });
   }
 }
+
+/** The values alone. */
+export function withoutSettings({ settings: _, warnings: __, ...config }: LoadedConfig): object {
+  return config;
+}

@@ -4,10 +4,13 @@
 
 import { atAddress, formatHostPort } from '#src/candidates.js';
 import type { ProbeConfig } from '#src/config.js';
+import { inspect } from '#src/probe/inspection.js';
+import type { Inspection } from '#src/probe/inspection.js';
 import type { Observation, ServerState } from '#src/probe/observation.js';
 import { Prober } from '#src/probe/prober.js';
 import { Resolver } from '#src/probe/resolver.js';
 import type { Lookup } from '#src/probe/resolver.js';
+import { TlsFiles } from '#src/probe/tls.js';
 import { systemTimers } from '#src/timers.js';
 import type { Timers } from '#src/timers.js';
 import type { PostgresServer } from './postgres.js';
@@ -79,6 +82,24 @@ export async function probeOnce(
   const seen = await prober.probe();
   await prober.close();
   return seen;
+}
+
+/** One look of a check of the configuration. */
+export function inspectOnce(
+  { host = '127.0.0.1', port }: Target,
+  settings: Partial<ProbeConfig> = {},
+): Promise<Inspection> {
+  const probe = { ...PROBE, ...settings };
+  const timers = systemTimers;
+  const candidate = { host, port, name: formatHostPort(host, port) };
+  const target = {
+    candidate,
+    probe,
+    resolver: new Resolver({ host, timers }),
+    tlsFiles: new TlsFiles(probe.tls),
+    timers,
+  };
+  return inspect(target, () => new Date().getTime());
 }
 
 export function stateOf(seen: Observation): ServerState {

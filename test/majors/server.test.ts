@@ -9,7 +9,7 @@ import { Gateway } from '../helpers/gateway.js';
 import { createCluster } from '../helpers/postgres.js';
 import type { Cluster, PostgresServer } from '../helpers/postgres.js';
 import { postgresProgram, runAsOwner, serverIsInstalled, serverMajor } from '../helpers/postgres-install.js';
-import { closeOpened, FOREIGN_WAYS, probeOnce, startOf, stateOf, watch } from '../helpers/probes.js';
+import { closeOpened, FOREIGN_WAYS, inspectOnce, probeOnce, startOf, stateOf, watch } from '../helpers/probes.js';
 import { query } from '../helpers/psql.js';
 import { assert, suite } from '../helpers/suite.js';
 import { eventually } from '../helpers/wait.js';
@@ -74,6 +74,26 @@ test('a primary', async (context) => {
   const startedAt = await startOf(primary);
   assert.equal(state, { inRecovery: false, readOnly: false, timeline: 1, streaming: false, systemId, startedAt });
   assert.ok(lsn !== null && lsn > 0x1000000n);
+});
+
+test('what a check of the configuration asks, and any role is told', async (context) => {
+  for (const server of pair(context)) {
+    const { observation, session } = await inspectOnce(server, { user: 'plain' });
+    stateOf(observation);
+    assert.is(session?.detailsProblem, undefined);
+    const { version = '', clock, ...details } = session?.details ?? {};
+    assert.is(Number.parseInt(version, 10), serverMajor());
+    assert.equal(details, {
+      maxConnections: 400,
+      reservedConnections: 3,
+      superuser: false,
+      readsStatistics: false,
+      passwordUntil: null,
+      clientAddress: server.host,
+    });
+    // They have one clock.
+    assert.ok(Math.abs(session?.clockAheadMs ?? Infinity) <= (session?.clockUncertaintyMs ?? 0) + 1, String(clock));
+  }
 });
 
 test('a standby', async (context) => {

@@ -1,14 +1,10 @@
 // SPDX-License-Identifier: MIT
-// The command line, its help, and the sample configuration that goes with it.
-
-import { readFileSync } from 'node:fs';
+// The command line and its help.
 
 import { helpText, parseArguments, version } from '#src/cli.js';
 import type { Command } from '#src/cli.js';
-import { parseToml } from '#src/config.js';
 import { SETTINGS } from '#src/config-schema.js';
 import { EXIT, GatewayError } from '#src/errors.js';
-import { ConfigMachine } from '../helpers/config-input.js';
 import { assert, suite } from '../helpers/suite.js';
 
 const test = suite('cli');
@@ -19,10 +15,15 @@ const HOST = { key: 'listen.host', value: '::', option: '<listen_host>' };
 /** arguments, separated by spaces; the command. */
 const GOOD: readonly (readonly [string, Command])[] = [
   ['', run],
-  ['--check-config', { ...run, kind: 'check-config' }],
+  ['--check-config', { ...run, kind: 'check-config', depth: 'plan' }],
+  ['--check-config --quiet', { ...run, kind: 'check-config', depth: 'quiet' }],
+  ['-q --check-config', { ...run, kind: 'check-config', depth: 'quiet' }],
+  ['--probe --check-config', { ...run, kind: 'check-config', depth: 'probe' }],
+  ['--print-hba -c x.toml', { ...run, kind: 'print-hba', file: 'x.toml' }],
+  ['--print-sample-config', { kind: 'print-sample-config' }],
   ['-c x.toml', { ...run, file: 'x.toml' }],
   ['-cx.toml', { ...run, file: 'x.toml' }],
-  ['--config x.toml --check-config', { ...run, kind: 'check-config', file: 'x.toml' }],
+  ['--config x.toml --check-config', { ...run, kind: 'check-config', depth: 'plan', file: 'x.toml' }],
   ['--config=-odd', { ...run, file: '-odd' }],
   [':: 6432', { ...run, overrides: [HOST, { key: 'listen.port', value: '6432', option: '<listen_port>' }] }],
   ['-- :: -1', { ...run, overrides: [HOST, { key: 'listen.port', value: '-1', option: '<listen_port>' }] }],
@@ -87,6 +88,11 @@ const BAD: readonly (readonly [string, string])[] = [
   ['-c a -c b', '--config: given twice'],
   ['--check-config --check-config', '--check-config: given twice'],
   ['--forget-cluster --check-config', '--forget-cluster: not together with --check-config'],
+  ['--print-hba --check-config', '--print-hba: not together with --check-config'],
+  ['--print-hba --print-sample-config', '--print-sample-config: not together with --print-hba'],
+  ['--check-config --probe --quiet', '--quiet: not together with --probe'],
+  ['--probe', '--probe: only with --check-config'],
+  ['--print-hba -q', '--quiet: only with --check-config'],
   ['--listen-port 1 :: 2', '--listen-port: also given as <listen_port>'],
   ['--listen-host :: :: 2', '--listen-host: also given as <listen_host>'],
 ];
@@ -144,55 +150,6 @@ test('secrets have no option', () => {
 test('knows its version', () => {
   assert.match(version(), /^\d+\.\d+\.\d+/);
 });
-
-const SAMPLE = readFileSync(new URL('../../../packaging/pg-gateway.toml', import.meta.url), 'utf8');
-
-test('the sample, as it is, sets nothing', () => {
-  assert.equal(leaves(SAMPLE), []);
-});
-
-test('the sample lists every key with its default and its variable, in the order of the schema', () => {
-  assert.equal(
-    leaves(uncommented(SAMPLE)),
-    SETTINGS.map((setting) => [setting.key, setting.default ?? '']),
-  );
-  assert.equal(
-    [...SAMPLE.matchAll(/^# Environment: (\w+)\n#(\w+) = /gm)].map(([, env, leaf]) => [env, leaf]),
-    SETTINGS.map(({ key, env }) => [env, key.slice(key.indexOf('.') + 1)]),
-  );
-  for (const { key, live } of SETTINGS) {
-    const [, leaf = key] = key.split('.');
-    const block = SAMPLE.split('\n\n').filter((text) => text.includes(`\n#${leaf} = `) && text.includes('[restart]'));
-    assert.ok(live === (block.length === 0), `${key} is marked [restart] if it is not live`);
-  }
-});
-
-test('the sample, with every "#" taken away, is the default configuration', () => {
-  const machine = new ConfigMachine();
-  try {
-    const required = 'candidates = []';
-    const file = machine.write('x.toml', uncommented(SAMPLE).replace(required, ''));
-    assert.match(uncommented(SAMPLE), required);
-    const sampled = machine.load({ CANDIDATES: 'a' }, { file });
-    const defaults = machine.load({ CANDIDATES: 'a' });
-    assert.equal({ ...sampled, settings: [], sources: [] }, { ...defaults, settings: [], sources: [] });
-  } finally {
-    machine.close();
-  }
-});
-
-/** [key, value] of everything in a file. */
-function leaves(text: string): (readonly [string, unknown])[] {
-  return Object.entries(parseToml(text)).flatMap(([name, value]) =>
-    typeof value !== 'object' || value === null || Array.isArray(value)
-      ? [[name, value] as const]
-      : Object.entries(value).map(([leaf, inner]) => [`${name}.${leaf}`, inner] as const),
-  );
-}
-
-function uncommented(text: string): string {
-  return text.replace(/^#(\w+ = )/gm, '$1');
-}
 
 function words(line: string): string[] {
   return line.split(' ').filter((word) => word !== '');

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What is shipped around the program must not drift from it: man pages, sample
-// file, completion, units, and the papers of the Debian package.
+// What is shipped around the program must not drift from it: manual, completion,
+// units, and the papers of the Debian package. (Of settings: config-docs.test.ts.)
 
 import { execFileSync, spawnSync } from 'node:child_process';
 import type { SpawnSyncReturns } from 'node:child_process';
@@ -9,8 +9,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import { helpText } from '#src/cli.js';
-import { SETTINGS } from '#src/config-schema.js';
-import type { NamedSetting } from '#src/config-schema.js';
 import { EXIT } from '#src/errors.js';
 import { PROJECT_ROOT } from '../helpers/paths.js';
 import { assert, suite } from '../helpers/suite.js';
@@ -25,62 +23,7 @@ function matches(text: string, pattern: RegExp): string[] {
   return [...text.matchAll(pattern)].map((match) => match[1] ?? '');
 }
 
-const KEYS = SETTINGS.map(({ key }) => key);
 const OPTIONS = [...new Set(matches(helpText(), /(?<=^ {2}.{4})--([a-z-]+)/gmu))].sort();
-
-// ---- settings -----------------------------------------------------------------
-
-/** The default as pg-gateway.toml(5) tells it. */
-function defaultInManual({ default: value, defaultNote, secret }: NamedSetting): string {
-  if (secret) return 'default No none';
-  if (defaultNote === 'required') return 'required';
-  if (defaultNote !== undefined && !defaultNote.startsWith('~')) return `default No ${defaultNote}`;
-  return `default Ql ${defaultNote?.replace(', if there', '') ?? String(value)}`;
-}
-
-test('pg-gateway.toml(5) has every setting and no other, each with its variable and default', () => {
-  const page = read('packaging/man/pg-gateway.toml.5');
-  const entries = matches(page, /^\.It Sy (\S+\n\.Pq .*)$/gmu);
-  assert.equal(
-    entries,
-    SETTINGS.map((setting) => `${setting.key}\n.Pq Ev ${setting.env} , ${defaultInManual(setting)}`),
-  );
-});
-
-test('pg-gateway.toml(5) marks what waits for a restart', () => {
-  const page = read('packaging/man/pg-gateway.toml.5');
-  const marked = page
-    .split(/^\.It Sy /mu)
-    .slice(1)
-    .filter((entry) => (entry.split(/^\.El$/mu)[0] ?? '').includes('.Bq restart'))
-    .map((entry) => entry.split('\n', 1)[0]);
-  assert.equal(
-    marked,
-    SETTINGS.filter(({ live }) => !live).map(({ key }) => key),
-  );
-});
-
-test('the sample has every setting and no other, each as a comment with its variable', () => {
-  let table = '';
-  let variable = '';
-  const found: (readonly [string, string])[] = [];
-  for (const line of read('packaging/pg-gateway.toml').split('\n')) {
-    assert.match(line, /^(?:#.*|\[\w+\]|)$/u, `the sample sets something: ${line}`);
-    table = /^\[(\w+)\]$/u.exec(line)?.[1] ?? table;
-    variable = /^# Environment: (\w+)$/u.exec(line)?.[1] ?? variable;
-    const key = /^#(\w+) = /u.exec(line)?.[1];
-    if (key !== undefined) found.push([table === '' ? key : `${table}.${key}`, variable]);
-  }
-  assert.equal(
-    found,
-    SETTINGS.map(({ key, env }) => [key, env]),
-  );
-});
-
-test('the table of the README has every setting and no other', () => {
-  const rows = matches(read('README.md'), /^\| `[A-Z_]+` \| `([a-z_.]+)` \|/gmu);
-  assert.equal([...rows].sort(), [...KEYS].sort());
-});
 
 // ---- command line -------------------------------------------------------------
 
