@@ -3,11 +3,12 @@
 
 import { readFileSync } from 'node:fs';
 
-import { helpText, parseArguments, version } from '#src/cli.js';
+import { helpText, parseArguments } from '#src/cli.js';
 import type { Command } from '#src/cli.js';
 import { parseToml } from '#src/config.js';
 import { SETTINGS } from '#src/config-schema.js';
 import { EXIT, GatewayError } from '#src/errors.js';
+import { version } from '#src/version.js';
 import { ConfigMachine } from '../helpers/config-input.js';
 import { assert, suite } from '../helpers/suite.js';
 
