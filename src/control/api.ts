@@ -61,9 +61,9 @@ type Order = (desk: Desk, body: unknown) => object | Promise<object>;
 
 const GET: Readonly<Record<string, Ask>> = {
   '/v1/status': (desk, query) => (noQuery(query), desk.status()),
+  '/v1/sessions': (desk, query) => desk.sessions(sessionsRequest(query)),
   '/v1/failovers': (desk, query) => (noQuery(query), desk.failovers()),
   '/v1/version': (desk, query) => (noQuery(query), desk.version()),
-  '/v1/sessions': (desk, query) => desk.sessions(sessionsRequest(query)),
 };
 
 const POST: Readonly<Record<string, Order>> = {
