@@ -4,6 +4,7 @@
 #include <sys/random.h>
 
 #include <cstring>
+#include <ctime>
 
 #include "fd.h"
 
@@ -18,6 +19,16 @@ std::uint64_t make_secret() {
     secret = static_cast<std::uint64_t>(monotonic_ns());
   }
   return secret;
+}
+
+// Above every id of the store (Ledger::kMaxId). Another process begins higher, unless this one has
+// more than a thousand clients in each second of its life.
+std::uint64_t first_id() {
+  constexpr unsigned kIdsInASecond = 10;  // as a power of two
+  constexpr std::uint64_t kAboveTheStore = std::uint64_t{1} << 40;
+  timespec now{};
+  ::clock_gettime(CLOCK_REALTIME, &now);
+  return kAboveTheStore + (static_cast<std::uint64_t>(now.tv_sec) << kIdsInASecond);
 }
 
 // The finisher of SplitMix64: every bit of the result depends on every bit of the value.
@@ -37,7 +48,7 @@ std::size_t Admission::Hash::operator()(const ClientAddress::Host& host) const {
   return mix(mix(high ^ secret) ^ low);
 }
 
-Admission::Admission() : hosts_(0, Hash{make_secret()}) {}
+Admission::Admission() : next_id_(first_id()), hosts_(0, Hash{make_secret()}) {}
 
 Admitted Admission::enter(const ClientAddress& client, const Limits& limits) {
   if (clients_.fetch_add(1, std::memory_order_relaxed) >= limits.clients) {

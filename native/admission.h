@@ -40,6 +40,9 @@ class Admission {
   void leave(const ClientAddress& client);
   std::uint32_t clients() const { return clients_.load(std::memory_order_relaxed); }
 
+  // Names a client that is not kept for the next process (its id is 0 in the store).
+  std::uint64_t next_id() { return next_id_.fetch_add(1, std::memory_order_relaxed); }
+
   // One that was not let in is told so. False: too many are.
   bool begin_telling();
   void end_telling() { told_.fetch_sub(1, std::memory_order_relaxed); }
@@ -56,6 +59,7 @@ class Admission {
 
   std::atomic<std::uint32_t> clients_{0};
   std::atomic<std::uint32_t> told_{0};
+  std::atomic<std::uint64_t> next_id_;
   std::mutex mutex_;
   std::unordered_map<ClientAddress::Host, std::uint32_t, Hash> hosts_;  // guarded by mutex_
 };

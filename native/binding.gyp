@@ -37,10 +37,10 @@
       "cflags_cc": ["-fno-exceptions", "-fno-rtti", "-Wpedantic", "-Wshadow", "-Wconversion"],
       "sources": [
         "admission.cc", "bulk_flows.cc", "client_address.cc", "early_start.cc", "engine.cc", "fd.cc", "fd_store.cc",
-        "ledger.cc", "listener.cc", "mailbox.cc",
+        "inquiry.cc", "ledger.cc", "listener.cc", "mailbox.cc",
         "opening.cc", "parking_lot.cc", "pg_wire.cc", "pipe_pool.cc", "recovery.cc", "rejection.cc", "relay.cc",
         "session.cc", "session_log.cc", "session_store.cc", "socket_address.cc", "tcp_account.cc",
-        "worker.cc", "worker_bulk.cc", "worker_end.cc", "worker_hold.cc", "worker_keep.cc",
+        "worker.cc", "worker_bulk.cc", "worker_end.cc", "worker_hold.cc", "worker_inquiry.cc", "worker_keep.cc",
         "worker_opening.cc", "worker_rejection.cc", "worker_sessions.cc"
       ]
     },
@@ -49,7 +49,7 @@
       "dependencies": [
         "dataplane_core", "<!(node -p \"require('node-addon-api').targets\"):node_addon_api_except"
       ],
-      "sources": ["binding.cc", "engine_wrap.cc", "session_events_object.cc", "stats_object.cc"],
+      "sources": ["binding.cc", "engine_wrap.cc", "inquiry_object.cc", "session_events_object.cc", "stats_object.cc"],
       "defines": ["NAPI_VERSION=<(NAPI_VERSION)"],
       "cflags": ["<@(whole_program)"],
       "ldflags": ["<@(whole_program)", "-O2"],

@@ -38,10 +38,11 @@ enum class RejectReason : std::uint8_t {
   kGaveUp,  // it left while it was held
   kStartup,
   kResources,
+  kKilled,  // an administrator ended it while it was held
   kCount
 };
 // Why an established session was ended by the gateway.
-enum class CutReason : std::uint8_t { kDemoted, kSuperseded, kLost, kShutdown, kCount };
+enum class CutReason : std::uint8_t { kDemoted, kSuperseded, kLost, kShutdown, kKilled, kCount };
 // Who ended a session in the ordinary way.
 enum class EndReason : std::uint8_t {
   kClientClosed,

@@ -140,6 +140,16 @@ void Engine::ping() {
   for (const std::unique_ptr<Worker>& worker : workers_) worker->ping();
 }
 
+void Engine::list_sessions(const std::shared_ptr<SessionListing>& listing) {
+  listing->begin(workers_.size());
+  for (const std::unique_ptr<Worker>& worker : workers_) worker->post(ListSessions{listing, 0});
+}
+
+void Engine::kill_sessions(const std::shared_ptr<KillOrder>& order) {
+  order->begin(workers_.size());
+  for (const std::unique_ptr<Worker>& worker : workers_) worker->post(KillSessions{order});
+}
+
 // A storm of failures is one piece of news. Told under the lock: when notify() has returned, nobody
 // tells the one before.
 void Engine::backend_failed(const BackendFailure& failure) {

@@ -74,6 +74,11 @@ class Engine final : private FailureSink {
   // Asks every worker for a heartbeat (counted in its `beats`).
   void ping();
 
+  // Ask all workers; the inquiry itself tells when all have answered. A worker that stands still
+  // never does.
+  void list_sessions(const std::shared_ptr<SessionListing>& listing);
+  void kill_sessions(const std::shared_ptr<KillOrder>& order);
+
   // The newest failure since the last call. False: none.
   bool take_failure(BackendFailure& failure);
 

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "early_start.h"
+#include "inquiry_object.h"
 #include "session_events_object.h"
 #include "stats_object.h"
 
@@ -102,6 +103,8 @@ void EngineWrap::define(Napi::Env env, Napi::Object exports) {
                               InstanceMethod("recovery", &EngineWrap::recovery),
                               InstanceMethod("writeNote", &EngineWrap::write_note),
                               InstanceMethod("takeSessionEvents", &EngineWrap::take_session_events),
+                              InstanceMethod("listSessions", &EngineWrap::list_sessions),
+                              InstanceMethod("killSessions", &EngineWrap::kill_sessions),
                               InstanceMethod("stop", &EngineWrap::stop),
                           }));
 }
@@ -110,10 +113,14 @@ EngineWrap::EngineWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Engine
   const auto options = info[0].As<Napi::Object>();
   on_failure_ = Napi::ThreadSafeFunction::New(info.Env(), info[1].As<Napi::Function>(),
                                               "pg-gateway backend failure", 0, 1);
-  on_failure_.Unref(info.Env());  // what keeps the process alive is the daemon's affair
+  on_answer_ = Napi::ThreadSafeFunction::New(info.Env(), info[2].As<Napi::Function>(),
+                                             "pg-gateway answer", 0, 1);
+  // What keeps the process alive is the daemon's affair.
+  on_failure_.Unref(info.Env());
+  on_answer_.Unref(info.Env());
   if (const SysError error = open(options)) {
     engine_.reset();
-    on_failure_.Release();
+    release_callbacks();
     throw_sys_error(info.Env(), error);
   }
 }
@@ -149,7 +156,12 @@ SysError EngineWrap::open(const Napi::Object& options) {
 EngineWrap::~EngineWrap() {
   if (engine_ == nullptr) return;
   engine_.reset();
+  release_callbacks();
+}
+
+void EngineWrap::release_callbacks() {
   on_failure_.Release();
+  on_answer_.Release();
 }
 
 Engine& EngineWrap::engine(Napi::Env env) {
@@ -165,6 +177,27 @@ void EngineWrap::deliver_failure(Napi::Env env, Napi::Function callback) {
   event.Set("server", static_cast<double>(failure.server));
   event.Set("error", describe_errno(failure.error));
   callback.Call({event});
+}
+
+// On the worker's thread that answered last.
+void EngineWrap::answered(void* context, std::uint32_t number) {
+  auto* self = static_cast<EngineWrap*>(context);
+  self->on_answer_.NonBlockingCall([self, number](Napi::Env env, Napi::Function callback) {
+    self->deliver_answer(env, callback, number);
+  });
+}
+
+void EngineWrap::deliver_answer(Napi::Env env, Napi::Function callback, std::uint32_t number) {
+  if (engine_ == nullptr) return;
+  Napi::Value answer;
+  if (const auto listing = listings_.extract(number)) {
+    answer = session_listing_object(env, *listing.mapped());
+  } else if (const auto order = kill_orders_.extract(number)) {
+    answer = killed_array(env, *order.mapped());
+  } else {
+    return;
+  }
+  callback.Call({Napi::Number::New(env, number), answer});
 }
 
 Napi::Value EngineWrap::adopt(const Napi::CallbackInfo& info) {
@@ -250,6 +283,30 @@ Napi::Value EngineWrap::take_session_events(const Napi::CallbackInfo& info) {
   return session_events_object(info.Env(), engine(info.Env()).take_session_events());
 }
 
+Napi::Value EngineWrap::list_sessions(const Napi::CallbackInfo& info) {
+  const auto asked = info[1].As<Napi::Object>();
+  const std::uint32_t number = info[0].As<Napi::Number>().Uint32Value();
+  Result<SessionFilter> filter = session_filter_of(asked);
+  if (!filter.ok()) throw_sys_error(info.Env(), filter.error());
+  const std::uint32_t limit = asked.Get("limit").As<Napi::Number>().Uint32Value();
+  const auto listing =
+      std::make_shared<SessionListing>(filter.take(), limit, number, &EngineWrap::answered, this);
+  Engine& asked_of = engine(info.Env());
+  listings_[number] = listing;
+  asked_of.list_sessions(listing);
+  return info.Env().Undefined();
+}
+
+Napi::Value EngineWrap::kill_sessions(const Napi::CallbackInfo& info) {
+  const std::uint32_t number = info[0].As<Napi::Number>().Uint32Value();
+  const auto order = std::make_shared<KillOrder>(session_ids_of(info[1].As<Napi::Array>()), number,
+                                                 &EngineWrap::answered, this);
+  Engine& asked_of = engine(info.Env());
+  kill_orders_[number] = order;
+  asked_of.kill_sessions(order);
+  return info.Env().Undefined();
+}
+
 Napi::Value EngineWrap::stop(const Napi::CallbackInfo& info) {
   const std::int64_t timeout_ns = info[0].As<Napi::Number>().Int64Value() * kNsPerMs;
   const bool ended = engine(info.Env()).stop(timeout_ns, info[1].As<Napi::Boolean>().Value());
@@ -258,7 +315,7 @@ Napi::Value EngineWrap::stop(const Napi::CallbackInfo& info) {
   result.Set("sessionEvents", session_events_object(info.Env(), engine_->take_session_events()));
   if (ended) {
     engine_.reset();
-    on_failure_.Release();
+    release_callbacks();
   } else {
     // A thread still runs in it: it may never be freed. The process is about to end.
     (void)engine_.release();

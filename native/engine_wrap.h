@@ -8,6 +8,8 @@
 
 #include <napi.h>
 
+#include <cstdint>
+#include <map>
 #include <memory>
 
 #include "engine.h"
@@ -20,7 +22,9 @@ class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
 
   // Accepts nobody before startAccepting().
   // new Engine({ workers, connectTimeoutMs, tcp, logSessions, notifySocket?, stored? },
-  //            onBackendFailure)
+  //            onBackendFailure, onAnswer)
+  // onAnswer(number, answer): to listSessions() and killSessions(), by its number; never during the
+  // call.
   // With notifySocket (the address) sessions are kept in the service manager's store; stored
   // ([{ name, fd }]) is what came back from there. Where an engine was started early
   // (early_start.h) it has taken that over, and goes on as the options say.
@@ -44,15 +48,25 @@ class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
   Napi::Value recovery(const Napi::CallbackInfo& info);
   Napi::Value write_note(const Napi::CallbackInfo& info);  // (text) -> whether it is kept
   Napi::Value take_session_events(const Napi::CallbackInfo& info);
+  // (number, { limit, unix?, client?, clientPort?, server?, idleMs?, port? })
+  Napi::Value list_sessions(const Napi::CallbackInfo& info);
+  Napi::Value kill_sessions(const Napi::CallbackInfo& info);  // (number, [id])
   // (timeoutMs, keepSessions) -> { ended: all workers did, sessionEvents: the last ones }
   Napi::Value stop(const Napi::CallbackInfo& info);
 
   SysError open(const Napi::Object& options);
   Engine& engine(Napi::Env env);
   void deliver_failure(Napi::Env env, Napi::Function callback);
+  static void answered(void* context, std::uint32_t number);
+  void deliver_answer(Napi::Env env, Napi::Function callback, std::uint32_t number);
+  void release_callbacks();
 
   std::unique_ptr<Engine> engine_;
   Napi::ThreadSafeFunction on_failure_;
+  Napi::ThreadSafeFunction on_answer_;
+  // Asked and not told yet, by number. One that a worker never answers stays.
+  std::map<std::uint32_t, std::shared_ptr<SessionListing>> listings_;
+  std::map<std::uint32_t, std::shared_ptr<KillOrder>> kill_orders_;
 };
 
 }  // namespace pg_gateway

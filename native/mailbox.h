@@ -13,6 +13,7 @@
 
 #include "admission.h"
 #include "fd.h"
+#include "inquiry.h"
 #include "route.h"
 #include "session_store.h"
 
@@ -54,14 +55,22 @@ struct NewListener {
 struct Heartbeat {
   std::int64_t posted_ns = 0;
 };
+// From this slot on; the worker tells itself when there is more to look at than one turn may take.
+struct ListSessions {
+  std::shared_ptr<SessionListing> listing;
+  std::uint32_t from_slot = 0;
+};
+struct KillSessions {
+  std::shared_ptr<KillOrder> order;
+};
 struct StopAccepting {};
 struct Stop {
   bool keep_sessions = false;  // for the next process; else they are cut
 };
 
-using Message =
-    std::variant<NewClient, std::unique_ptr<Survivor>, NewListener,
-                 std::shared_ptr<const RouteUpdate>, Settings, Heartbeat, StopAccepting, Stop>;
+using Message = std::variant<NewClient, std::unique_ptr<Survivor>, NewListener,
+                             std::shared_ptr<const RouteUpdate>, Settings, Heartbeat, ListSessions,
+                             KillSessions, StopAccepting, Stop>;
 
 class Mailbox {
  public:

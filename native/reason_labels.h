@@ -10,11 +10,12 @@
 
 namespace pg_gateway {
 
-inline constexpr std::array<const char*, 8> kRejectReasons = {
-    "no_primary",          "connect_failed", "too_many_held", "too_many_clients",
-    "too_many_per_client", "gave_up",        "startup",       "resources"};
-inline constexpr std::array<const char*, 4> kCutReasons = {"demoted", "superseded", "lost",
-                                                           "shutdown"};
+inline constexpr std::array<const char*, 9> kRejectReasons = {
+    "no_primary",       "connect_failed",      "too_many_held",
+    "too_many_clients", "too_many_per_client", "gave_up",
+    "startup",          "resources",           "killed"};
+inline constexpr std::array<const char*, 5> kCutReasons = {"demoted", "superseded", "lost",
+                                                           "shutdown", "killed"};
 inline constexpr std::array<const char*, 5> kEndReasons = {
     "client_closed", "backend_closed", "client_reset", "backend_reset", "resources"};
 inline constexpr std::array<const char*, 4> kConnectFailures = {"refused", "timeout", "unreachable",

@@ -121,6 +121,9 @@ class Session {
   UniqueFd backend;
   Kept kept;
   ClientAddress address;
+  // By which the session is known outside; the same in the next process. Never given twice.
+  std::uint64_t id = 0;
+  std::int64_t opened_ns = 0;  // when the client came, to an earlier process perhaps
   Standing standing = Standing::kNone;
   Opening opening;  // in kStarting
   std::unique_ptr<Rejection> rejection;

@@ -1,30 +1,11 @@
 // SPDX-License-Identifier: MIT
 #include "session_log.h"
 
-#include <netinet/in.h>
 #include <sys/socket.h>
 
-#include "socket_address.h"
+#include "listener.h"
 
 namespace pg_gateway {
-
-namespace {
-
-// The port of a TCP socket at this end; 0 if it has none.
-std::uint16_t local_port_of(int fd) {
-  SocketAddress local;
-  local.length = sizeof local.storage;
-  if (::getsockname(fd, reinterpret_cast<sockaddr*>(&local.storage), &local.length) != 0) return 0;
-  if (local.family() == AF_INET) {
-    return ntohs(reinterpret_cast<const sockaddr_in*>(&local.storage)->sin_port);
-  }
-  if (local.family() == AF_INET6) {
-    return ntohs(reinterpret_cast<const sockaddr_in6*>(&local.storage)->sin6_port);
-  }
-  return 0;
-}
-
-}  // namespace
 
 void SessionLog::prepare() {
   if (ring_ == nullptr) ring_ = std::make_unique<std::array<SessionEvent, kCapacity>>();
@@ -73,7 +54,7 @@ void SessionLog::add(SessionEventKind kind, std::uint8_t reason, std::uint32_t s
   event.client = known.client;
   if (kind == SessionEventKind::kTurnedAway) return push(event);
   if (known.source_port == 0 && session.backend.valid()) {
-    known.source_port = local_port_of(session.backend.get());
+    known.source_port = local_port(session.backend.get());
   }
   event.server = session.server;
   event.source_port = known.source_port;

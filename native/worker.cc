@@ -31,6 +31,9 @@ constexpr std::int64_t kAcceptPauseNs = 100 * kNsPerMs;
 
 SysError Worker::start(const Company& company, const Settings& settings, SessionStore* store) {
   peers_ = &company.workers;
+  for (std::size_t i = 0; i < peers_->size(); ++i) {
+    if ((*peers_)[i].get() == this) number_ = static_cast<std::uint16_t>(i);
+  }
   holding_ = &company.holding;
   admission_ = &company.admission;
   failures_ = &company.failures;
@@ -186,10 +189,15 @@ void Worker::handle(Message& message) {
     pipes_.set_bound(settings_.bounds.all);
     spare_.reset();  // its options are those of before
     session_log_.record(settings_.log_sessions);
+    review_held();
   } else if (auto* heartbeat = std::get_if<Heartbeat>(&message)) {
     counters_.loop_lag_ns.set(static_cast<std::uint64_t>(monotonic_ns() - heartbeat->posted_ns));
     counters_.beats.add();
     ping_posted_ns_.store(0);
+  } else if (auto* question = std::get_if<ListSessions>(&message)) {
+    list_sessions(*question);
+  } else if (auto* kill = std::get_if<KillSessions>(&message)) {
+    kill_sessions(*kill->order);
   } else if (std::holds_alternative<StopAccepting>(message)) {
     stop_accepting();
   } else if (auto* stop = std::get_if<Stop>(&message)) {

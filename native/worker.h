@@ -120,6 +120,11 @@ class Worker {
   void pause_accepting();
   void resume_accepting();
 
+  // worker_inquiry.cc: what an administrator asks
+  void name_session(Session& session);
+  void list_sessions(const ListSessions& message);
+  void kill_sessions(KillOrder& order);
+
   // worker_keep.cc: sessions beyond the life of one process
   void resume_session(Survivor survivor);
   void resume_opening(std::uint32_t slot, Survivor& survivor);
@@ -135,6 +140,7 @@ class Worker {
   static bool has_spoken(Session& session);
   void set_hold_deadline(std::uint32_t slot);
   void hold_expired(std::uint32_t slot);
+  void review_held();
   std::int64_t next_release_ns() const;
   void release_held();
   void rest(std::int64_t attempt_began_ns);
@@ -189,6 +195,7 @@ class Worker {
   UniqueFd epoll_;
   PipePool pipes_;
   SessionTable sessions_;
+  std::uint16_t number_ = 0;  // its place among its peers
   std::vector<Listening> listeners_;
   std::optional<Route> route_;
   std::uint32_t last_epoch_ = 0;  // of the last route there was

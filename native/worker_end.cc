@@ -62,7 +62,7 @@ void Worker::cut(std::uint32_t slot, CutReason reason) {
       close_session(slot);
       break;
     case SessionState::kHeld:
-      turn_away(slot, session.reject_reason);
+      turn_away(slot, reason == CutReason::kKilled ? RejectReason::kKilled : session.reject_reason);
       break;
     case SessionState::kRejecting:
       close_session(slot);

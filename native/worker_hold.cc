@@ -93,9 +93,11 @@ void Worker::set_hold_deadline(std::uint32_t slot) {
   std::int64_t wait_ns = std::numeric_limits<std::int64_t>::max();
   if (settings_.hold_timeout_ns > 0) wait_ns = settings_.hold_timeout_ns;
   if (!session.has_spoken) wait_ns = std::min(wait_ns, settings_.startup_timeout_ns);
+  const bool ends = wait_ns != std::numeric_limits<std::int64_t>::max();
+  const std::int64_t at_ns = ends ? session.held_since_ns + wait_ns : 0;
+  if (at_ns == session.deadline_ns) return;
   session.deadline_ns = 0;
-  if (wait_ns == std::numeric_limits<std::int64_t>::max()) return;
-  set_deadline(slot, session.held_since_ns + wait_ns);
+  if (ends) set_deadline(slot, at_ns);
 }
 
 void Worker::hold_expired(std::uint32_t slot) {
@@ -146,6 +148,19 @@ void Worker::rest(std::int64_t attempt_began_ns) {
   rest_until_ns_ = rest_began_ns_ + rest_ns_;
 }
 
+// How long clients wait has changed, or that they have to. With a route they are on their way
+// already.
+void Worker::review_held() {
+  if (!decided_ || route_.has_value()) return;
+  if (settings_.hold_timeout_ns == 0) {
+    while (!held_.empty()) start_rejection(held_.front(), RejectReason::kNoPrimary, 0);
+    return;
+  }
+  for (std::uint32_t slot = 0; slot < sessions_.slots(); ++slot) {
+    if (sessions_[slot].state() == SessionState::kHeld) set_hold_deadline(slot);
+  }
+}
+
 void Worker::drop_those_that_left() {
   for (std::uint32_t slot = 0; slot < sessions_.slots(); ++slot) {
     const Session& session = sessions_[slot];
@@ -160,9 +175,7 @@ void Worker::route_decided(bool another) {
   const bool first = !std::exchange(decided_, true);
   if (another) rest_until_ns_ = rest_ns_ = 0;
   if (first && !route_.has_value()) drop_those_that_left();
-  if (!route_.has_value() && settings_.hold_timeout_ns == 0) {
-    while (!held_.empty()) start_rejection(held_.front(), RejectReason::kNoPrimary, 0);
-  }
+  review_held();
   release_held();
 }
 

@@ -13,6 +13,8 @@ void Worker::resume_session(Survivor survivor) {
   const std::uint32_t slot = sessions_.allocate();
   Session& session = sessions_[slot];
   session.begin(std::move(survivor.client), survivor.tcp, survivor.kept);
+  name_session(session);
+  session.connect_started_ns = session.opened_ns;
   session.address = survivor.address;
   session.standing = Standing::kAdmitted;
   session.backend = std::move(survivor.backend);

@@ -57,6 +57,7 @@ void Worker::turn_away_at_the_door(UniqueFd socket, bool tcp, const ClientAddres
   const std::uint32_t slot = sessions_.allocate();
   Session& session = sessions_[slot];
   session.begin(std::move(socket), tcp, {});
+  name_session(session);
   session.address = address;
   session_log_.came(slot, session);
   if (!admission_->begin_telling()) return refuse(slot, reason);

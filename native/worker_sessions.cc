@@ -70,6 +70,7 @@ void Worker::open_session(NewClient client) {
   const std::uint32_t slot = sessions_.allocate();
   Session& session = sessions_[slot];
   session.begin(std::move(client.socket), client.tcp, client.kept);
+  name_session(session);
   session.address = client.address;
   session.standing = Standing::kAdmitted;
   session.backend = std::move(client.backend);

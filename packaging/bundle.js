@@ -16,6 +16,9 @@ const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 /** Compiled for one version of Node: it stays the package it is. */
 export const APART = 'sd-notify';
 
+/** File of pg-gatewayctl. */
+export const CONTROL_PROGRAM = 'pg-gatewayctl.js';
+
 /** What ES modules know of themselves. */
 const MODULE_URL = "\nconst moduleUrl = require('node:url').pathToFileURL(__filename);";
 
@@ -23,7 +26,7 @@ const MODULE_URL = "\nconst moduleUrl = require('node:url').pathToFileURL(__file
 const TARGET = 'node18';
 
 /**
- * Bundles dist/main.js.
+ * Bundles dist/main.js, and dist/ctl/main.js apart from it.
  * @returns {Promise<{ files: { name: string, text: string }[], packages: string[] }>} The files, which go into one
  *   folder with dataplane.node; and the folders of the npm packages that have a part in them, as in `node_modules/pg`.
  */
@@ -44,7 +47,33 @@ export async function bundle() {
     logLevel: 'warning',
   });
   const files = outputFiles.map(async ({ path, text }) => ({ name: basename(path), text: await toCommonJs(text) }));
-  return { files: await Promise.all(files), packages: packagesOf(Object.values(metafile.outputs)) };
+  return {
+    files: [...(await Promise.all(files)), await controlProgram()],
+    packages: packagesOf(Object.values(metafile.outputs)),
+  };
+}
+
+/**
+ * pg-gatewayctl: one file of its own, without any of the daemon's, for it has to start quickly.
+ * @returns {Promise<{ name: string, text: string }>}
+ */
+async function controlProgram() {
+  const { outputFiles, metafile } = await build({
+    absWorkingDir: ROOT,
+    entryPoints: ['dist/ctl/main.js'],
+    outdir: 'dist',
+    bundle: true,
+    format: 'esm',
+    platform: 'node',
+    target: TARGET,
+    metafile: true,
+    write: false,
+    logLevel: 'warning',
+  });
+  const packages = packagesOf(Object.values(metafile.outputs));
+  const [file] = outputFiles;
+  if (file === undefined || packages.length > 0) throw new Error(`pg-gatewayctl imports ${packages.join(' ')}`);
+  return { name: CONTROL_PROGRAM, text: await toCommonJs(file.text) };
 }
 
 /**

@@ -2,7 +2,6 @@
 // The command line: what is asked for, and the help text. Nothing is printed
 // or read here but the version.
 
-import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 
 import { withoutLogin } from './candidates.js';
@@ -72,6 +71,7 @@ const VALUE_NAMES: Readonly<Record<string, string>> = {
   'sessions.workers': 'NUMBER',
   'probe.check_every': 'SECONDS',
   state_directory: 'DIRECTORY',
+  'control.socket': 'PATH',
 };
 
 const OPTIONS: readonly OptionRow[] = [
@@ -133,13 +133,6 @@ function oneOf<T extends string>(names: readonly T[], given: ReadonlyMap<string,
   const [first, second] = names.filter((name) => given.has(name));
   if (first !== undefined && second !== undefined) throw usage(`--${second}: not together with --${first}`);
   return first;
-}
-
-/** The version in package.json, which lies beside the folder of the compiled program. */
-export function version(): string {
-  const manifest: unknown = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
-  if (typeof manifest === 'object' && manifest !== null && 'version' in manifest) return String(manifest.version);
-  throw new GatewayError('INTERNAL', 'package.json has no version.');
 }
 
 /** Option name -> its value, or undefined for one that takes none. */
@@ -227,7 +220,7 @@ export function helpText(): string {
     ...entry('CREDENTIALS_DIRECTORY', 'Its file "pgpassword" is the password of the probes if PGPASSWORD is not set.'),
     ...entry(
       'LISTEN_PID, LISTEN_FDS, LISTEN_FDNAMES',
-      'Listening sockets: "primary" or "pg-gateway.socket" for clients, "metrics" for the HTTP listener.',
+      'Listening sockets: "primary" or "pg-gateway.socket" for clients, "metrics" for the HTTP listener, "control" for pg-gatewayctl.',
     ),
     ...entry('NOTIFY_SOCKET, WATCHDOG_USEC, JOURNAL_STREAM', 'Readiness, watchdog, and the form of the log.'),
     '',

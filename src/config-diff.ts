@@ -30,6 +30,7 @@ export function diffConfig(running: Config, next: Config): ConfigDiff {
       stateDirectory: running.stateDirectory,
       listen: running.listen,
       metrics: running.metrics,
+      control: running.control,
       workers: running.workers,
     },
   };

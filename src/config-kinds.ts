@@ -150,6 +150,23 @@ export const directory: Kind = {
     typeof value === 'string' && value.startsWith('/') && !value.includes('\0') ? [] : [`expected ${DIRECTORY}`],
 };
 
+/** What the path of an AF_UNIX socket may be long; unix(7). */
+const MAX_SOCKET_PATH_BYTES = 107;
+
+/** The path of an AF_UNIX socket, or `off`. */
+export const socketPath: Kind = {
+  quotable: true,
+  fromText: (value) => (value.trim().toLowerCase() === 'off' ? 'off' : value),
+  problems: (value) =>
+    value === 'off' ||
+    (typeof value === 'string' &&
+      value.startsWith('/') &&
+      !value.includes('\0') &&
+      Buffer.byteLength(value) <= MAX_SOCKET_PATH_BYTES)
+      ? []
+      : [`expected an absolute path of at most ${String(MAX_SOCKET_PATH_BYTES)} bytes, or "off"`],
+};
+
 export interface WordOptions {
   /** Other words for a listed one. */
   readonly aliases?: Readonly<Record<string, string>>;

@@ -16,6 +16,7 @@ import {
   oneOf,
   onOff,
   port,
+  socketPath,
   text,
 } from './config-kinds.js';
 import type { Kind } from './config-kinds.js';
@@ -61,6 +62,7 @@ export interface RawSettings {
     sslkey: string | null;
   };
   metrics: { host: string; port: number };
+  control: { socket: string };
   log: { level: LogLevel };
 }
 
@@ -291,6 +293,14 @@ export const SCHEMA: Layout<RawSettings> = {
       option: 'metrics-port',
       live: false,
       doc: 'Port of /metrics, /healthz and /readyz; 0 is any free one.',
+    }),
+  },
+  control: {
+    socket: setting('off', socketPath, {
+      env: 'CONTROL_SOCKET',
+      option: 'control-socket',
+      live: false,
+      doc: 'Path of the socket where pg-gatewayctl asks and orders; its file lets the user and the group of the gateway in. "off" opens none. Not used when systemd hands the socket over.',
     }),
   },
   log: {

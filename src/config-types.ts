@@ -96,6 +96,11 @@ export interface Config {
   readonly listen: HostPort;
   /** Where /metrics, /healthz and /readyz are served. */
   readonly metrics: HostPort;
+  /** Where administrators ask and order. */
+  readonly control: {
+    /** Absolute path, or `off`; not used when the service manager hands a socket over. */
+    readonly socket: string;
+  };
   readonly probe: ProbeConfig;
   /** Threads of the data plane, 1..64. */
   readonly workers: number;

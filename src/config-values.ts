@@ -8,7 +8,7 @@ import type { Config, EffectiveSetting, SettingValue } from './config-types.js';
 
 /** Every setting's value, in the units of the files. Secrets are in it, unmasked. */
 export function settingValues(config: Config): ReadonlyMap<string, SettingValue | undefined> {
-  const { listen, metrics, failover, probe } = config;
+  const { listen, metrics, control, failover, probe } = config;
   return new Map<string, SettingValue | undefined>([
     ['candidates', config.candidates.map(({ name }) => name)],
     ['state_directory', config.stateDirectory],
@@ -40,6 +40,7 @@ export function settingValues(config: Config): ReadonlyMap<string, SettingValue 
     ['probe.sslkey', probe.tls.key],
     ['metrics.host', metrics.host],
     ['metrics.port', metrics.port],
+    ['control.socket', control.socket],
     ['log.level', config.logLevel],
   ]);
 }

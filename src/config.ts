@@ -252,6 +252,7 @@ function assemble(raw: RawSettings, login: Login, sources: readonly string[]): C
     stateDirectory: raw.state_directory ?? undefined,
     listen: raw.listen,
     metrics: raw.metrics,
+    control: raw.control,
     probe: {
       user: login.user,
       password: raw.probe.password ?? undefined,

@@ -4,20 +4,23 @@
 //
 // Owns every long-lived part and closes it. stop() is idempotent.
 
-import { bindHost } from './bind-host.js';
-import type { Binder } from './bind-host.js';
 import type { Candidate } from './candidates.js';
 import { ClusterMemory } from './cluster-memory.js';
 import { ConfigError, diffConfig } from './config.js';
-import type { Config, LoadedConfig } from './config.js';
+import type { Config, ConfigDiff, LoadedConfig } from './config.js';
+import { ControlDesk } from './control/desk.js';
+import type { ReloadDocument } from './control/documents.js';
+import { startControl } from './control/server.js';
+import type { ControlListener } from './control/server.js';
 import { cutFor } from './cut-policy.js';
-import type { BackendFailure, DataPlane } from './dataplane.js';
-import type { DataPlaneStats } from './dataplane-stats.js';
+import type { BackendFailure, DataPlane, DataPlaneSettings } from './dataplane.js';
 import { maxConnectionsOf, warnOfTooMany } from './descriptor-limit.js';
+import { drain } from './drain.js';
 import type { Verdict } from './election.js';
 import { Failovers } from './failovers.js';
 import { startHttp } from './http.js';
-import type { HttpListener, Readiness } from './http.js';
+import type { HttpListener } from './http.js';
+import { listenForClients } from './listen-for-clients.js';
 import { RateLimit } from './log.js';
 import type { Logger } from './log.js';
 import { Metrics } from './metrics.js';
@@ -30,7 +33,7 @@ import type { RestartNoteKeeper } from './restart-note.js';
 import { ServerSlots } from './server-slots.js';
 import { SessionLog } from './session-log.js';
 import type { State } from './state-directory.js';
-import { logFailover, logVerdict, statusText } from './story.js';
+import { logFailover, logVerdict, readinessOf, statusText } from './story.js';
 import type { InheritedSockets, Notifier } from './systemd.js';
 import { systemTimers } from './timers.js';
 import { Watchdog } from './watchdog.js';
@@ -46,14 +49,14 @@ export interface DaemonOptions {
   readonly state: State;
   readonly notifier: Notifier;
   readonly logger: Logger;
+  /** Has somebody call stop() and end the process: an administrator wants it. */
+  readonly requestStop: () => void;
   /** Of the product. */
   readonly version: string;
 }
 
 const STATUS_EVERY_MS = 2000;
 const FAILURE_LOG_EVERY_MS = 5000;
-/** How often a drain looks whether all sessions have ended. */
-const DRAIN_LOOK_MS = 50;
 /** What a stop may take, so that the whole is over well before anybody's patience. */
 const WORKERS_STOP_MS = 1000;
 const HTTP_STOP_MS = 300;
@@ -96,9 +99,11 @@ export class Daemon {
   readonly #failovers: Failovers;
   readonly #metrics: Metrics;
   readonly #watchdog: Watchdog;
+  readonly #desk: ControlDesk;
   readonly #failureLimit = new RateLimit(FAILURE_LOG_EVERY_MS);
   #config: Config;
   #http: HttpListener | undefined;
+  #control: ControlListener | undefined;
   #warnings: readonly string[] = [];
   #verdict: Verdict | undefined;
   /** Something speaks against the primary, and it has not answered yet. */
@@ -145,6 +150,7 @@ export class Daemon {
       version,
     });
     this.#metrics.recovery(dataPlane.recovery);
+    this.#desk = this.#newDesk();
     this.#monitor = new Monitor({
       candidates: config.candidates,
       probe: config.probe,
@@ -163,6 +169,7 @@ export class Daemon {
       },
       onObservation: (observation) => {
         this.#metrics.observation(observation);
+        this.#desk.observed();
       },
     });
     this.#watchdog = new Watchdog({
@@ -198,18 +205,21 @@ export class Daemon {
   }
 
   /** Re-reads the configuration. A bad one is rejected whole and the old one goes on. */
-  reload(): void {
-    if (this.#stopped !== undefined) return;
+  reload(): ReloadDocument {
+    const rejected = { result: 'rejected', changed: [], waiting_for_restart: [] } as const;
+    if (this.#stopped !== undefined) return { ...rejected, problems: ['the gateway stops'] };
     const { notifier } = this.#options;
     notifier.reloading();
     try {
-      this.#apply(this.#options.reload());
+      const { live, fixed } = this.#apply(this.#options.reload());
       this.#metrics.reloaded('ok');
+      return { result: 'ok', changed: live, waiting_for_restart: fixed, problems: [] };
     } catch (error) {
       if (!(error instanceof ConfigError)) throw error;
       for (const problem of error.problems) this.#logger.err(problem, { code: error.code });
       this.#logger.err('the new configuration was rejected, the old one goes on');
       this.#metrics.reloaded('rejected');
+      return { ...rejected, problems: error.problems };
     } finally {
       notifier.ready();
     }
@@ -224,7 +234,8 @@ export class Daemon {
   async #stop(): Promise<boolean> {
     this.#options.notifier.stopping();
     this.#cancelStatus?.();
-    await this.#drain();
+    if (!this.#desk.drained) await drain(this.#dataPlane, this.#config.drainTimeoutMs, this.#logger);
+    this.#desk.close();
     this.#watchdog.close();
     const { active } = this.#dataPlane.stats();
     const ended = this.#dataPlane.close(WORKERS_STOP_MS);
@@ -232,7 +243,7 @@ export class Daemon {
     if (!ended) this.#logger.err('a worker thread did not end in time');
     this.#memory.close();
     const { kept } = this.#dataPlane.recovery;
-    const closed = Promise.all([this.#monitor.close(), this.#http?.close()]);
+    const closed = Promise.all([this.#monitor.close(), this.#http?.close(), this.#control?.close()]);
     // The next process takes the sessions up when this one has ended: they wait for nothing else.
     if (!kept) await closed;
     this.#options.notifier.close();
@@ -240,66 +251,93 @@ export class Daemon {
     return ended;
   }
 
-  /** Lets sessions end by themselves, for as long as the configuration has it. */
-  async #drain(): Promise<void> {
-    const { drainTimeoutMs } = this.#config;
-    if (drainTimeoutMs === 0) return;
-    const deadline = systemTimers.now() + drainTimeoutMs;
-    this.#dataPlane.stopAccepting();
-    this.#logger.notice('waiting for sessions to end', {
-      sessions: clientsOf(this.#dataPlane.stats()),
-      at_most_ms: drainTimeoutMs,
-    });
-    while (clientsOf(this.#dataPlane.stats()) > 0) {
-      const leftMs = deadline - systemTimers.now();
-      if (leftMs <= 0) return;
-      await new Promise<void>((resolve) => systemTimers.after(Math.min(leftMs, DRAIN_LOOK_MS), resolve));
-    }
-  }
-
   async #openListeners(): Promise<void> {
     const { inherited, logger } = this.#options;
-    for (const fd of inherited.clients) {
-      this.#dataPlane.adoptListener(fd);
-      logger.info('listening for clients', { fd });
-    }
-    if (inherited.clients.length === 0) {
-      const { host, port } = this.#config.listen;
-      const binder: Binder = {
-        bind: (address, free) => this.#dataPlane.bindListener(address, free),
-        release: (taken) => {
-          this.#dataPlane.releaseListener(taken);
-        },
-      };
-      for (const address of await bindHost('accept clients', host, port, binder)) {
-        logger.info('listening for clients', { address });
-      }
-    }
+    await listenForClients(this.#dataPlane, inherited.clients, this.#config.listen, logger);
     this.#http = await startHttp({
       listen: inherited.metrics.length > 0 ? { fds: inherited.metrics } : this.#config.metrics,
       render: () => this.#metrics.render(),
       contentType: this.#metrics.contentType,
-      readiness: () => this.#readiness(),
+      readiness: () => readinessOf(this.#verdict),
       logger,
       closeTimeoutMs: HTTP_STOP_MS,
     });
     for (const address of this.#http.addresses) logger.info('serving metrics', { address });
+    const { control } = this.#config;
+    this.#control = await startControl({
+      fds: inherited.control,
+      path: control.socket === 'off' ? undefined : control.socket,
+      desk: this.#desk,
+      logger,
+      closeTimeoutMs: HTTP_STOP_MS,
+    });
+    for (const address of this.#control.addresses) logger.info('serving administrators', { address });
   }
 
-  #apply(next: LoadedConfig): void {
-    const { live, fixed, applied } = diffConfig(this.#config, next);
+  #newDesk(): ControlDesk {
+    const { logger, version, requestStop } = this.#options;
+    return new ControlDesk({
+      facts: () => ({
+        verdict: this.#verdict,
+        suspected: this.#suspected,
+        candidates: this.#monitor.candidates(),
+        observations: this.#monitor.observations(),
+        maxConnections: maxConnectionsOf(this.#config),
+        logLevel: this.#config.logLevel,
+        stateSaved: this.#options.state.directory === undefined || this.#memory.state().saved,
+      }),
+      dataPlane: this.#dataPlane,
+      slots: this.#slots,
+      reload: () => this.reload(),
+      setLogLevel: (logLevel) => {
+        this.#configureDataPlane({ ...this.#config, logLevel });
+      },
+      onHold: () => {
+        this.#holdChanged();
+      },
+      stop: requestStop,
+      logger,
+      timers: systemTimers,
+      version,
+    });
+  }
+
+  #holdChanged(): void {
+    const route = (): void => {
+      if (this.#verdict !== undefined) this.#route(this.#verdict);
+    };
+    // Who has waited for longer than he may from now on is sent to the primary first, if there is one.
+    if (!this.#desk.holding) route();
+    this.#configureDataPlane(this.#config);
+    if (this.#desk.holding) route();
+    this.#options.notifier.status(this.#status());
+  }
+
+  #apply(next: LoadedConfig): ConfigDiff {
+    const diff = diffConfig(this.#config, next);
+    const { live, fixed, applied } = diff;
     this.#warn(next);
-    this.#config = applied;
     if (live.includes('sessions.max_connections')) warnOfTooMany(applied, this.#logger);
-    this.#sessionLog.drain(); // while the level is that of the sessions
-    this.#logger.setLevel(applied.logLevel);
-    this.#dataPlane.configure(dataPlaneSettings(applied));
-    this.#sessionLog.enable(applied.logLevel === 'debug');
+    this.#configureDataPlane(applied);
     this.#monitor.reconfigure(applied.candidates, applied.probe);
     if (fixed.length > 0) {
       this.#logger.warning('these settings change only by a restart', { keys: fixed.join(' ') });
     }
     this.#logger.notice('configuration reloaded', { changed: live.join(' ') || 'nothing' });
+    return diff;
+  }
+
+  /** What is told to the data plane, and the log level. */
+  #configureDataPlane(config: Config): void {
+    this.#config = config;
+    this.#sessionLog.drain(); // while the level is that of the sessions
+    this.#logger.setLevel(config.logLevel);
+    this.#dataPlane.configure(this.#settings(config));
+    this.#sessionLog.enable(config.logLevel === 'debug');
+  }
+
+  #settings(config: Config): DataPlaneSettings {
+    return { ...dataPlaneSettings(config), holdTimeoutMs: this.#desk.holdTimeoutMs(config.failover.holdTimeoutMs) };
   }
 
   /** What the log does not have yet. */
@@ -310,10 +348,12 @@ export class Daemon {
 
   #decided(verdict: Verdict, doubt: Doubt): void {
     const previous = this.#verdict;
+    const decidedAt = systemTimers.now();
     this.#verdict = verdict;
     if (verdict.kind === 'primary') this.#epoch = this.#provenEpoch = verdict.epoch;
     const outcome = this.#failovers.decided(verdict, doubt);
     this.#route(verdict);
+    this.#desk.decided(verdict, doubt, outcome, decidedAt);
     this.#metrics.verdict(verdict, outcome);
     logVerdict(this.#logger, {
       verdict,
@@ -330,7 +370,8 @@ export class Daemon {
     const cut = cutFor(verdict, this.#config.failover.cutPolicy, this.#provenEpoch);
     // The last words of a server that shuts down would be all that a new client gets of it: better to wait for its answer
     // to a probe, where clients may wait.
-    if (verdict.kind === 'none' || (this.#suspected && this.#config.failover.holdTimeoutMs > 0)) {
+    const suspected = this.#suspected && this.#config.failover.holdTimeoutMs > 0;
+    if (verdict.kind === 'none' || this.#desk.holding || suspected) {
       this.#dataPlane.setRoute(null, cut);
       return;
     }
@@ -368,14 +409,9 @@ export class Daemon {
     }));
   }
 
-  #readiness(): Readiness {
-    if (this.#verdict?.kind === 'primary') return { ready: true, reason: this.#verdict.detail };
-    const why = this.#verdict === undefined ? 'starting' : `${this.#verdict.reason}: ${this.#verdict.detail}`;
-    return { ready: false, reason: `no primary: ${why}` };
-  }
-
   #status(): string {
-    return statusText(this.#verdict, this.#dataPlane.stats().active);
+    const text = statusText(this.#verdict, this.#dataPlane.stats().active);
+    return this.#desk.holding ? `${text}; new clients are held by an administrator` : text;
   }
 
   #tick(): void {
@@ -386,9 +422,4 @@ export class Daemon {
       this.#tick();
     });
   }
-}
-
-/** Whom a drain waits for. */
-function clientsOf({ active, held }: DataPlaneStats): number {
-  return active + held;
 }

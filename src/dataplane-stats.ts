@@ -16,6 +16,7 @@ export const REJECT_REASONS = [
   'gave_up', // it hung up while it waited for one
   'startup', // the startup message was malformed, too long, or did not come in time
   'resources', // no descriptor, pipe or memory left for it
+  'killed', // an administrator ended it while it waited for a primary
 ] as const;
 export type RejectReason = (typeof REJECT_REASONS)[number];
 
@@ -25,8 +26,12 @@ export const CUT_REASONS = [
   'superseded', // another server is proven primary
   'lost', // no server is proven primary any more, and CUT_POLICY is eager
   'shutdown', // the gateway stops
+  'killed', // an administrator ended it
 ] as const;
 export type CutReason = (typeof CUT_REASONS)[number];
+
+/** Those for which a verdict has sessions cut. */
+export type VerdictCutReason = Exclude<CutReason, 'shutdown' | 'killed'>;
 
 /** Established sessions that ended by themselves, by who ended them first. Label values; keep them stable. */
 export const END_REASONS = [

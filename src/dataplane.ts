@@ -10,10 +10,13 @@ import { getSystemErrorName } from 'node:util';
 
 import { MAX_CLIENTS } from './config-types.js';
 import type { TcpSettings } from './config-types.js';
-import type { CutReason, DataPlaneStats } from './dataplane-stats.js';
+import type { DataPlaneStats, VerdictCutReason } from './dataplane-stats.js';
 import { GatewayError } from './errors.js';
 import type { StoredDescriptor } from './systemd.js';
+import { SessionInquiries } from './session-inquiries.js';
+import type { InquiryEngine } from './session-inquiries.js';
 import type { SessionEvents } from './session-log.js';
+import { systemTimers } from './timers.js';
 
 /** Where new sessions go. */
 export interface Route {
@@ -30,7 +33,7 @@ export interface Route {
 /** Sessions of an epoch below `belowEpoch` are cut, idle ones too. */
 export interface Cut {
   readonly belowEpoch: number;
-  readonly reason: Exclude<CutReason, 'shutdown'>;
+  readonly reason: VerdictCutReason;
 }
 
 /** A backend connection that was refused, reset, or not answered in time. */
@@ -117,7 +120,7 @@ const NO_EVENTS: SessionEvents = { events: [], lost: 0 };
 /** The order of `enum class CutReason` in native/counters.h. */
 const CUT_REASON_NUMBERS: Readonly<Record<Cut['reason'], number>> = { demoted: 0, superseded: 1, lost: 2 };
 
-interface NativeEngine {
+interface NativeEngine extends InquiryEngine {
   adopt(fd: number): void;
   bind(address: string, port: number): number;
   unbind(port: number): void;
@@ -137,6 +140,7 @@ interface NativeModule {
   readonly Engine: new (
     options: DataPlaneSettings & Partial<SessionKeeping> & { readonly workers: number },
     onBackendFailure: (failure: BackendFailure) => void,
+    onAnswer: (number: number, answer: unknown) => void,
   ) => NativeEngine;
 }
 
@@ -152,8 +156,9 @@ export function openDataPlane(options: DataPlaneOptions): DataPlane {
   // Set before anything can fail: an event comes on the event loop, not during this call.
   let plane: DataPlane | undefined;
   const onBackendFailure = (failure: BackendFailure): void => plane?.onBackendFailure(failure);
+  const onAnswer = (number: number, answer: unknown): void => plane?.inquiries.answered(number, answer);
   try {
-    plane = new DataPlane(new Engine({ workers, ...settingsOf(options), ...keeping }, onBackendFailure));
+    plane = new DataPlane(new Engine({ workers, ...settingsOf(options), ...keeping }, onBackendFailure, onAnswer));
     return plane;
   } catch (error) {
     throw new GatewayError('DATAPLANE_START', `cannot start ${workers.toString()} workers: ${words(error)}`, {
@@ -165,6 +170,8 @@ export function openDataPlane(options: DataPlaneOptions): DataPlane {
 export class DataPlane {
   /** Called on the event loop; a burst of failures comes as one, the newest. */
   onBackendFailure: (failure: BackendFailure) => void = () => undefined;
+  /** About single sessions. */
+  readonly inquiries: SessionInquiries;
   readonly #engine: NativeEngine;
   readonly #recovery: Recovery;
   #finalStats: DataPlaneStats | undefined;
@@ -172,6 +179,7 @@ export class DataPlane {
 
   constructor(engine: NativeEngine) {
     this.#engine = engine;
+    this.inquiries = new SessionInquiries(engine, systemTimers);
     this.#recovery = engine.recovery();
   }
 
@@ -275,6 +283,7 @@ export class DataPlane {
     if (this.#finalStats !== undefined) return true;
     requireInteger('timeoutMs', timeoutMs, 1, MAX_TIMEOUT_MS);
     this.#finalStats = this.#engine.stats();
+    this.inquiries.close();
     const { ended, sessionEvents } = this.#engine.stop(timeoutMs, this.#recovery.kept);
     this.#finalEvents = sessionEvents;
     return ended;

@@ -17,6 +17,10 @@ export const ERROR_CODES = {
   DATAPLANE_LOAD: 'The native data plane could not be loaded.',
   DATAPLANE_START: 'The native data plane could not be started.',
   DATAPLANE_ARGUMENT: 'A value handed to the data plane was out of its range.',
+  CONTROL_REQUEST: 'A request on the control socket was not understood.',
+  CONTROL_UNREACHABLE: 'The control socket could not be reached, or what answered there is no gateway.',
+  CONTROL_BUSY: 'The gateway cannot answer now: try again.',
+  SESSION_UNKNOWN: 'There is no session of that number any more.',
   INTERNAL: 'A fault of the gateway itself; please report it.',
 } as const satisfies Record<string, string>;
 

@@ -5,7 +5,7 @@
 import { isIP } from 'node:net';
 
 import type { Candidate } from './candidates.js';
-import { parseArguments, version } from './cli.js';
+import { parseArguments } from './cli.js';
 import type { Command } from './cli.js';
 import { ConfigError, loadConfig } from './config.js';
 import type { LoadedConfig } from './config.js';
@@ -16,6 +16,7 @@ import type { Logger } from './log.js';
 import { resumeSessions } from './recovery.js';
 import { openState } from './state-directory.js';
 import { createNotifier, inheritedSockets } from './systemd.js';
+import { version } from './version.js';
 
 type RunCommand = Extract<Command, { kind: 'run' }>;
 
@@ -73,7 +74,9 @@ function makeRoomForLookUps(candidates: readonly Candidate[]): void {
 
 async function run(command: RunCommand, config: LoadedConfig, logger: Logger): Promise<number> {
   const load = (): LoadedConfig => loadConfig({ env: process.env, overrides: command.overrides, file: command.file });
+  let requestStop = (_: string): void => undefined;
   const stopSignal = new Promise<string>((resolve) => {
+    requestStop = resolve;
     process.on('SIGTERM', resolve);
     process.on('SIGINT', resolve);
   });
@@ -98,6 +101,9 @@ async function run(command: RunCommand, config: LoadedConfig, logger: Logger): P
     state,
     notifier,
     logger,
+    requestStop: () => {
+      requestStop('administrator');
+    },
     version: version(),
   });
   const first = await Promise.race([started, stopSignal]);

@@ -6,6 +6,7 @@ import type { Candidate } from './candidates.js';
 import { describeStates } from './describe-states.js';
 import type { ProvenPrimary, Verdict } from './election.js';
 import type { Failover } from './failovers.js';
+import type { Readiness } from './http.js';
 import type { Logger } from './log.js';
 import type { Observation } from './probe/observation.js';
 
@@ -68,6 +69,13 @@ export function statusText(verdict: Verdict | undefined, sessions: number): stri
   const rivals = verdict.fenced.filter(({ reason }) => reason === 'rival').map((rival) => rival.candidate.name);
   const splitBrain = rivals.length === 0 ? '' : `; split brain: ${rivals.join(', ')} is writable on it too`;
   return `Primary is ${candidate.name} on timeline ${timeline.toString()}${splitBrain}; ${count}`;
+}
+
+/** What /readyz says. */
+export function readinessOf(verdict: Verdict | undefined): Readiness {
+  if (verdict?.kind === 'primary') return { ready: true, reason: verdict.detail };
+  const why = verdict === undefined ? 'starting' : `${verdict.reason}: ${verdict.detail}`;
+  return { ready: false, reason: `no primary: ${why}` };
 }
 
 /** `db1:5432`, with the address where the name is resolved to one and does not have it; `none`. */

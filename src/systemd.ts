@@ -18,6 +18,7 @@ export interface InheritedSockets {
   /** Listening sockets. */
   readonly clients: readonly number[];
   readonly metrics: readonly number[];
+  readonly control: readonly number[];
   /** What an earlier process of this service has stored (FDSTORE=1). */
   readonly stored: readonly StoredDescriptor[];
 }
@@ -32,12 +33,16 @@ export interface StoredDescriptor {
 const FIRST_FD = 3;
 const MAX_FDS = 4096;
 
+type Purpose = 'clients' | 'metrics' | 'control';
+
 /** FileDescriptorName= of systemd.socket(5); without it the name is that of the socket unit. */
-const PURPOSES: ReadonlyMap<string, 'clients' | 'metrics'> = new Map([
+const PURPOSES: ReadonlyMap<string, Purpose> = new Map([
   ['pg-gateway.socket', 'clients'],
   ['primary', 'clients'],
   ['metrics', 'metrics'],
   ['pg-gateway-metrics.socket', 'metrics'],
+  ['control', 'control'],
+  ['pg-gateway-control.socket', 'control'],
 ]);
 
 /** The names by which the data plane stores descriptors (native/session_store.h). */
@@ -54,7 +59,12 @@ const LISTEN_VARIABLES = ['LISTEN_PID', 'LISTEN_FDS', 'LISTEN_FDNAMES', 'LISTEN_
 export function inheritedSockets(env: NodeJS.ProcessEnv, pid: number): InheritedSockets {
   const { LISTEN_PID: listenPid, LISTEN_FDS: listenFds, LISTEN_FDNAMES: listenNames } = env;
   for (const name of LISTEN_VARIABLES) Reflect.deleteProperty(env, name);
-  const sockets = { clients: [] as number[], metrics: [] as number[], stored: [] as StoredDescriptor[] };
+  const sockets = {
+    clients: [] as number[],
+    metrics: [] as number[],
+    control: [] as number[],
+    stored: [] as StoredDescriptor[],
+  };
   if (listenPid === undefined || listenFds === undefined) return sockets;
   if (wholeNumber('LISTEN_PID', listenPid) !== pid) return sockets;
   const count = wholeNumber('LISTEN_FDS', listenFds);
@@ -95,7 +105,7 @@ function socketNames(listenNames: string | undefined, count: number): readonly s
   );
 }
 
-function purposeOf(fd: number, name: string | undefined): 'clients' | 'metrics' {
+function purposeOf(fd: number, name: string | undefined): Purpose {
   const purpose = name === undefined ? undefined : PURPOSES.get(name);
   if (purpose !== undefined) return purpose;
   throw new GatewayError(

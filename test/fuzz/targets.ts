@@ -38,5 +38,5 @@ export const FUZZ_TARGETS: readonly FuzzTarget[] = [
   ...['configuration', 'candidates', 'arguments', 'listen-fds', 'cluster-file', 'restart-note', 'passfile'].map(
     control,
   ),
-  ...['server-state', 'probe', 'http'].map(control),
+  ...['server-state', 'control-request', 'probe', 'http'].map(control),
 ];

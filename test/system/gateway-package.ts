@@ -13,6 +13,7 @@ export const NEWER_PACKAGE_VARIABLE = 'PG_GATEWAY_TEST_NEWER_PACKAGE';
 export const SERVICE = 'pg-gateway.service';
 export const SOCKET = 'pg-gateway.socket';
 export const METRICS_SOCKET = 'pg-gateway-metrics.socket';
+export const CONTROL_SOCKET = 'pg-gateway-control.socket';
 
 /** The threads that move the bytes. */
 export const WORKER = /^pg-gw-worker/;

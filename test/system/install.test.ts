@@ -3,10 +3,11 @@
 
 import { assert, suite } from '../helpers/suite.js';
 import { Cluster } from './cluster.js';
-import { CONFIG_FILE, configure, install, METRICS_SOCKET, samples, SERVICE, SOCKET } from './gateway-package.js';
+import { CONFIG_FILE, configure, CONTROL_SOCKET, install, METRICS_SOCKET, samples } from './gateway-package.js';
+import { SERVICE, SOCKET } from './gateway-package.js';
 import { Machine } from './machine.js';
 
-const UNITS = [SERVICE, SOCKET, METRICS_SOCKET];
+const UNITS = [SERVICE, SOCKET, METRICS_SOCKET, CONTROL_SOCKET];
 const STATE = '/var/lib/private/pg-gateway';
 
 const test = suite('install');
@@ -38,7 +39,7 @@ test('a fresh installation starts nothing, enables nothing, breaks nothing', asy
 });
 
 test('systemd finds no fault in the units', async () => {
-  const instances = ['pg-gateway@one.service', 'pg-gateway@one.socket'];
+  const instances = ['pg-gateway@one.service', 'pg-gateway@one.socket', 'pg-gateway-control@one.socket'];
   const { status, stdout, stderr } = await machine.run([
     'systemd-analyze',
     'verify',

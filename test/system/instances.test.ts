@@ -48,6 +48,10 @@ test('each serves at its own address, with its own metrics', async () => {
   assert.is((await samples(machine, METRICS_PORTS.one)).get('pg_gateway_servers_total'), 2);
   assert.is((await samples(machine, METRICS_PORTS.two)).get('pg_gateway_servers_total'), 1);
   assert.is(await machine.property('pg-gateway.service', 'ActiveState'), 'inactive');
+  for (const name of NAMES) {
+    const status = await machine.succeed(['pg-gatewayctl', '--instance', name, 'version']);
+    assert.match(status, new RegExp(`process ${await mainPid(machine, `pg-gateway@${name}.service`)},`, 'u'));
+  }
 });
 
 test('each is reloaded and restarted by itself', async () => {

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
 // The command line and its help.
 
-import { helpText, parseArguments, version } from '#src/cli.js';
+import { helpText, parseArguments } from '#src/cli.js';
 import type { Command } from '#src/cli.js';
 import { SETTINGS } from '#src/config-schema.js';
 import { EXIT, GatewayError } from '#src/errors.js';
+import { version } from '#src/version.js';
 import { assert, suite } from '../helpers/suite.js';
 
 const test = suite('cli');

@@ -57,6 +57,7 @@ test('tells what a reload changes, and what waits for a restart', ({ machine }) 
     PGSSLKEY: root,
     METRICS_HOST: '::1',
     METRICS_PORT: '1',
+    CONTROL_SOCKET: '/c',
     LOG_LEVEL: 'err',
   });
   const { live, fixed, applied } = diffConfig(running, next);
@@ -67,6 +68,7 @@ test('tells what a reload changes, and what waits for a restart', ({ machine }) 
     'sessions.workers',
     'metrics.host',
     'metrics.port',
+    'control.socket',
   ]);
   assert.equal([...live, ...fixed].sort(), SETTINGS.map(({ key }) => key).sort());
   assert.equal(
@@ -76,6 +78,7 @@ test('tells what a reload changes, and what waits for a restart', ({ machine }) 
       stateDirectory: running.stateDirectory,
       listen: running.listen,
       metrics: running.metrics,
+      control: running.control,
       workers: running.workers,
     }),
   );

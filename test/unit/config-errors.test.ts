@@ -31,6 +31,7 @@ const SWITCH = 'expected true or false (in the environment also 1, yes, on, 0, n
 const MODES = 'expected one of disable, prefer, require, verify-ca, verify-full';
 const LEVELS = 'expected one of debug, info, notice, warning, err';
 const HOST = 'expected a host name or an IP address';
+const SOCKET_PATH = 'expected an absolute path of at most 107 bytes, or "off"';
 
 /** variable, its text, the line. */
 const ENVIRONMENT: readonly (readonly [string, string, string])[] = [
@@ -75,6 +76,8 @@ const ENVIRONMENT: readonly (readonly [string, string, string])[] = [
   ['PGSSLMODE', 'on', `probe.sslmode = "on": ${MODES}`],
   ['PGSSLMODE', 'Require', `probe.sslmode = "Require": ${MODES}`],
   ['PGSSLMODE', 'allow', `probe.sslmode = "allow": ${MODES} ("allow" of libpq is not supported: use "prefer")`],
+  ['CONTROL_SOCKET', 'control.sock', `control.socket = "control.sock": ${SOCKET_PATH}`],
+  ['CONTROL_SOCKET', `/${'x'.repeat(107)}`, `control.socket = "/${'x'.repeat(107)}": ${SOCKET_PATH}`],
   ['LOG_LEVEL', 'verbose', `log.level = "verbose": ${LEVELS}`],
   ['LOG_LEVEL', 'toString', `log.level = "toString": ${LEVELS}`],
 ];

@@ -87,6 +87,9 @@ sslmode = "prefer"  # default
 host = "::"  # default
 port = 9090  # default
 
+[control]
+socket = "off"  # default
+
 [log]
 level = "info"  # default
 `,

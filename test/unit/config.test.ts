@@ -25,6 +25,7 @@ test('has the defaults of the original', ({ machine }) => {
     stateDirectory: undefined,
     listen: { host: 'localhost', port: 5432 },
     metrics: { host: '::', port: 9090 },
+    control: { socket: 'off' },
     probe: {
       user: userInfo().username,
       password: undefined,
@@ -85,6 +86,7 @@ test('reads every variable', ({ machine }) => {
     PGSSLKEY: file('client.key'),
     METRICS_HOST: '127.0.0.1',
     METRICS_PORT: '65535',
+    CONTROL_SOCKET: '/run/one.sock',
     LOG_LEVEL: 'debug',
   };
   assert.equal(Object.keys(env).sort(), SETTINGS.map((setting) => setting.env).sort(), 'the table is complete');
@@ -96,6 +98,7 @@ test('reads every variable', ({ machine }) => {
     stateDirectory: '/var/lib/one',
     listen: { host: '::', port: 0 },
     metrics: { host: '127.0.0.1', port: 65535 },
+    control: { socket: '/run/one.sock' },
     probe: {
       user: 'prober',
       password: ' s3cret ',
@@ -162,6 +165,8 @@ test('reads every key of a file', ({ machine }) => {
     [metrics]
     host = "127.0.0.1"
     port = 2
+    [control]
+    socket = "/run/two.sock"
     [log]
     level = "err"`,
   );
@@ -183,6 +188,7 @@ test('reads every key of a file', ({ machine }) => {
     stateDirectory: '/var/lib/one',
     listen: { host: '::', port: 1 },
     metrics: { host: '127.0.0.1', port: 2 },
+    control: { socket: '/run/two.sock' },
     probe: {
       user: 'prober',
       password: 's3cret',
@@ -229,6 +235,7 @@ const SPELLINGS: readonly (readonly [string, string, (config: LoadedConfig) => u
   ['CHECK_EVERY', '.25', ({ probe }) => probe.checkEveryMs, 250],
   ['CHECK_EVERY', '0.0504', ({ probe }) => probe.checkEveryMs, 50],
   ['LISTEN_PORT', '06432', ({ listen }) => listen.port, 6432],
+  ['CONTROL_SOCKET', ' OFF', ({ control }) => control.socket, 'off'],
   ['PGSSLMODE', 'require', ({ probe }) => probe.tls.mode, 'require'],
   ['PGSSLMODE', 'disable', ({ probe }) => probe.tls.mode, 'disable'],
 ];

@@ -3,6 +3,7 @@
 // promised shape. What the engine does is tested in test/native and test/integration.
 
 import { connect, createServer } from 'node:net';
+import type { Socket } from 'node:net';
 import { once } from 'node:events';
 
 import { MAX_SERVERS, openDataPlane } from '#src/dataplane.js';
@@ -196,6 +197,47 @@ test('a refused backend is counted and reported once', async () => {
   } finally {
     assert.ok(plane.close(5000));
   }
+});
+
+test('sessions are told and ended by their ids', async ({ plane }) => {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const address = server.address();
+  assert.ok(typeof address === 'object' && address !== null);
+  const port = plane.bindListener('127.0.0.1', 0);
+  plane.setRoute({ epoch: 1, server: 5, address: '127.0.0.1', port: address.port });
+  plane.startAccepting();
+  const client = connect(port, '127.0.0.1');
+  const [backend] = (await once(server, 'connection')) as [Socket];
+  const { sessions, matching } = await plane.inquiries.list({ port: backend.remotePort ?? 0, limit: 10 });
+  assert.is(matching, 1);
+  const [session] = sessions;
+  assert.ok(session);
+  assert.equal(
+    { ...session, id: 0, ageSeconds: 0, idleSeconds: 0, worker: 0, state: '' },
+    {
+      id: 0,
+      state: '',
+      clientAddress: '127.0.0.1',
+      clientPort: client.localPort,
+      server: 5,
+      sourcePort: backend.remotePort,
+      worker: 0,
+      ageSeconds: 0,
+      idleSeconds: 0,
+      bytesClientToBackend: 0,
+      bytesBackendToClient: 0,
+    },
+  );
+  assert.ok(session.ageSeconds > 0 && session.ageSeconds < 60, String(session.ageSeconds));
+  assert.is((await plane.inquiries.list({ client: 'unix', limit: 10 })).matching, 0);
+  assert.is((await plane.inquiries.list({ client: '::1', limit: 10 })).matching, 0);
+  const ended = once(client.resume(), 'close');
+  assert.equal(await plane.inquiries.kill([session.id + 1, session.id]), [session.id]);
+  await ended;
+  assert.is(plane.stats().cut.killed, 1n);
+  backend.destroy();
+  server.close();
 });
 
 test.run();

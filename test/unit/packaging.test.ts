@@ -9,7 +9,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import { helpText } from '#src/cli.js';
-import { EXIT } from '#src/errors.js';
+import { SETTINGS } from '#src/config-schema.js';
+import type { NamedSetting } from '#src/config-schema.js';
+import { PATHS } from '#src/control/api.js';
+import { COMMANDS } from '#src/ctl/arguments.js';
+import { CTL_EXIT } from '#src/ctl/exit.js';
+import { ERROR_CODES, EXIT } from '#src/errors.js';
 import { PROJECT_ROOT } from '../helpers/paths.js';
 import { assert, suite } from '../helpers/suite.js';
 
@@ -40,6 +45,53 @@ test('the completion offers every option and no other', () => {
   assert.equal(words.split(/\s+/u).sort(), OPTIONS.map((name) => `--${name}`).sort());
 });
 
+// ---- pg-gatewayctl ----------------------------------------------------------
+
+test('pg-gatewayctl(8) has every command, option, path, error and exit status', () => {
+  const page = read('packaging/man/pg-gatewayctl.8');
+  assert.equal(
+    matches(page, /^\.It Cm (\S+)/gmu),
+    COMMANDS.map(({ name }) => name),
+  );
+  const options = COMMANDS.flatMap(({ options: own = [] }) => own.map(({ name }) => name));
+  const global = ['socket', 'instance', 'json', 'help', 'version'];
+  assert.equal(matches(page, /^\.It Fl -([a-z-]+)/gmu), [...options, ...global]);
+  assert.equal(
+    matches(page, /^\.It Li ((?:GET|POST) \S+)$/gmu),
+    PATHS.map((pair) => pair.join(' ')),
+  );
+  for (const code of matches(page, /^\.It Li ([A-Z_]+)$/gmu)) assert.ok(Object.hasOwn(ERROR_CODES, code), code);
+  const status = page.slice(page.indexOf('.Sh EXIT STATUS'), page.indexOf('.Sh EXAMPLES'));
+  assert.equal(
+    matches(status, /^\.It (\d+)$/gmu),
+    CTL_EXIT.map(([number]) => String(number)),
+  );
+});
+
+test('the completion of pg-gatewayctl offers what there is for each command', () => {
+  const complete = (line: string): string[] => {
+    const words = line.split(' ');
+    const script = `. ${join(PROJECT_ROOT, 'packaging/pg-gatewayctl.bash-completion')}
+      COMP_WORDS=(${words.map((word) => `'${word}'`).join(' ')}); COMP_CWORD=${words.length - 1}
+      _pg_gatewayctl; printf '%s\\n' "\${COMPREPLY[@]}"`;
+    return execFileSync('bash', ['-c', script], { encoding: 'utf8' })
+      .split('\n')
+      .filter((word) => word !== '')
+      .sort();
+  };
+  const names = COMMANDS.map(({ name }) => name);
+  assert.equal(
+    complete('pg-gatewayctl '),
+    [...names, '--socket', '--instance', '--json', '--help', '--version'].sort(),
+  );
+  for (const { name, options = [] } of COMMANDS) {
+    const expected = ['--socket', '--instance', '--json', '--help', ...options.map((option) => `--${option.name}`)];
+    assert.equal(complete(`pg-gatewayctl --json ${name} --`), expected.sort(), name);
+  }
+  assert.equal(complete('pg-gatewayctl log-level de'), ['debug']);
+  assert.equal(complete('pg-gatewayctl sessions --limit '), []);
+});
+
 // ---- units --------------------------------------------------------------------
 
 /** Directives without comments, and with what names an instance taken out. */
@@ -56,9 +108,10 @@ function directives(unit: string): string[] {
     .filter((line) => line !== '');
 }
 
-for (const kind of ['service', 'socket']) {
-  test(`pg-gateway@.${kind} is pg-gateway.${kind} but for the instance`, () => {
-    assert.equal(directives(`pg-gateway@.${kind}`), directives(`pg-gateway.${kind}`));
+for (const unit of ['pg-gateway.service', 'pg-gateway.socket', 'pg-gateway-control.socket']) {
+  const template = unit.replace('.', '@.');
+  test(`${template} is ${unit} but for the instance`, () => {
+    assert.equal(directives(template), directives(unit));
   });
 }
 
@@ -79,7 +132,12 @@ test('every manual is in the package', () => {
 
 test('no unit uses what systemd 252 does not know', () => {
   const newer = /^(?:ImportCredential|RestartSteps|RestartMaxDelaySec|FileDescriptorStorePreserve|PollLimit\w+)=/mu;
-  for (const unit of ['pg-gateway.service', 'pg-gateway.socket', 'pg-gateway-metrics.socket']) {
+  for (const unit of [
+    'pg-gateway.service',
+    'pg-gateway.socket',
+    'pg-gateway-metrics.socket',
+    'pg-gateway-control.socket',
+  ]) {
     const text = read(`systemd/${unit}`);
     assert.not.match(text, newer);
     assert.not.match(text, /^Type=notify-reload$/mu);
@@ -100,7 +158,7 @@ test('the program as it is shipped is a few files, and runs without the packages
     const stage = spawnSync('sh', [join(PROJECT_ROOT, 'packaging/stage'), folder], { encoding: 'utf8' });
     assert.is(stage.status, 0, stage.stderr);
     const files = readdirSync(join(folder, 'dist'));
-    assert.ok(files.length <= 5, files.join(' '));
+    assert.ok(files.length <= 6, files.join(' '));
     const run = (file: string): SpawnSyncReturns<string> =>
       spawnSync(process.execPath, [file, '--check-config', '--config', '/dev/null'], {
         encoding: 'utf8',
@@ -109,6 +167,14 @@ test('the program as it is shipped is a few files, and runs without the packages
     const { status, stdout, stderr } = run(join(folder, 'dist/main.js'));
     const checkout = run(join(PROJECT_ROOT, 'dist/main.js'));
     assert.equal([status, stdout, stderr], [0, checkout.stdout, checkout.stderr]);
+    const ctl = (file: string): SpawnSyncReturns<string> =>
+      spawnSync(process.execPath, [file, '--help'], { encoding: 'utf8', env: { PATH: process.env['PATH'] } });
+    const help = ctl(join(folder, 'dist/pg-gatewayctl.js'));
+    assert.equal([help.status, help.stdout], [0, ctl(join(PROJECT_ROOT, 'dist/ctl/main.js')).stdout]);
+    const { stdout: versionLine } = spawnSync(process.execPath, [join(folder, 'dist/pg-gatewayctl.js'), '--version'], {
+      encoding: 'utf8',
+    });
+    assert.match(versionLine, /^pg-gatewayctl \d+\.\d+\.\d+\n$/u);
   } finally {
     rmSync(folder, { recursive: true });
   }

@@ -5,7 +5,7 @@ import { FakeTimers } from '../helpers/fake-timers.js';
 import { assert, suite } from '../helpers/suite.js';
 
 const test = suite('resource log');
-const OTHERS = { no_primary: 9n, connect_failed: 9n, too_many_held: 9n, gave_up: 9n, startup: 9n };
+const OTHERS = { no_primary: 9n, connect_failed: 9n, too_many_held: 9n, gave_up: 9n, startup: 9n, killed: 9n };
 const NONE = { ...OTHERS, too_many_clients: 0n, too_many_per_client: 0n, resources: 0n };
 const WORDS = '<4>descriptors or memory have run out: new clients wait or are turned away';
 const FULL = '<4>there are as many clients as there may be: more are turned away';

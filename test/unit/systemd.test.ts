@@ -30,7 +30,7 @@ function errorOf(run: () => unknown): string {
   return 'no error';
 }
 
-const NOTHING: InheritedSockets = { clients: [], metrics: [], stored: [] };
+const NOTHING: InheritedSockets = { clients: [], metrics: [], control: [], stored: [] };
 const NOT_HANDED_OVER: readonly (readonly [what: string, env: NodeJS.ProcessEnv])[] = [
   ['no variables', {}],
   ['another process', { LISTEN_PID: '1', LISTEN_FDS: '2', LISTEN_FDNAMES: 'primary:metrics' }],
@@ -60,7 +60,7 @@ const MALFORMED: readonly (readonly [env: NodeJS.ProcessEnv, message: RegExp])[]
   [{ LISTEN_PID: '4711', LISTEN_FDS: '1', LISTEN_FDNAMES: 'a:b' }, /holds 2 names for the 1 sockets/],
   [
     { LISTEN_PID: '4711', LISTEN_FDS: '1', LISTEN_FDNAMES: 'ssh' },
-    /descriptor 3 is named "ssh": one of pg-gateway.socket, primary, metrics, pg-gateway-metrics.socket expected/,
+    /descriptor 3 is named "ssh": one of pg-gateway.socket, primary, metrics, pg-gateway-metrics.socket, control, pg-gateway-control.socket expected/,
   ],
   [{ LISTEN_PID: '4711', LISTEN_FDS: '1', LISTEN_FDNAMES: 'unknown' }, /descriptor 3 is named "unknown"/],
 ];
@@ -110,11 +110,14 @@ async function listening(): Promise<{ server: Server; fd: number }> {
 
 test('sockets: several of one name, told apart by name, in order', async () => {
   const { server, fd } = await listening();
-  const names = 'primary:metrics:pg-gateway.socket:pg-gateway-metrics.socket';
-  assert.is(await inChild([fd, fd, fd, fd], names), '{"clients":[3,5],"metrics":[4,6],"stored":[]}');
+  const names = 'primary:metrics:pg-gateway.socket:pg-gateway-metrics.socket:control:pg-gateway-control.socket';
+  assert.is(
+    await inChild([fd, fd, fd, fd, fd, fd], names),
+    '{"clients":[3,5],"metrics":[4,6],"control":[7,8],"stored":[]}',
+  );
   assert.is(
     await inChild([fd, fd], undefined),
-    '{"clients":[3,4],"metrics":[],"stored":[]}',
+    '{"clients":[3,4],"metrics":[],"control":[],"stored":[]}',
     'no names: all for clients',
   );
   server.close();
@@ -124,7 +127,7 @@ test('sockets: what an earlier process stored comes back in any order, by name',
   const { server, fd } = await listening();
   const names = 'lot-12-out:primary:ledger:lot-12-in';
   const stored = '[{"name":"lot-12-out","fd":3},{"name":"ledger","fd":5},{"name":"lot-12-in","fd":6}]';
-  assert.is(await inChild([fd, fd, fd, fd], names), `{"clients":[4],"metrics":[],"stored":${stored}}`);
+  assert.is(await inChild([fd, fd, fd, fd], names), `{"clients":[4],"metrics":[],"control":[],"stored":${stored}}`);
   server.close();
 });
 

@@ -18,6 +18,7 @@ import { parseServerState } from '#src/probe/server-state.js';
 import { decodeNote, encodeNote } from '#src/restart-note.js';
 import { inheritedSockets } from '#src/systemd.js';
 
+import { controlRequest } from './requests.js';
 import { refusedOr, require, requireOneLine } from './target.js';
 import type { Target } from './target.js';
 
@@ -53,7 +54,7 @@ function configuration(): Target {
     modules: ['config', 'candidates'],
     words: [
       ...SETTINGS.flatMap(({ env, key }) => [`\n${env}=`, `\n${key} = `, key]),
-      ...['sessions', 'probe', 'failover', 'listen', 'metrics', 'log'].map((table) => `\n[${table}]\n`),
+      ...['sessions', 'probe', 'failover', 'listen', 'metrics', 'control', 'log'].map((table) => `\n[${table}]\n`),
       ...['"""', "'''", 'true', '[', ']', '{', '}', '1_000', '0x10', '1979-05-27T07:32:00Z', 'inf', SECRET, '\n---\n'],
     ],
     run: (input) => {
@@ -113,6 +114,7 @@ const listenFds: Target = {
     'LISTEN_FDNAMES=',
     'primary',
     'metrics',
+    'control',
     'ledger',
     'lot-0-in',
     'lot-1-out',
@@ -226,7 +228,7 @@ const serverState: Target = {
 
 export const TEXT_TARGETS: readonly (readonly [name: string, make: () => Target])[] = [
   ['configuration', configuration],
-  ...[candidates, argumentsTarget, listenFds, clusterFile, restartNote, passfile, serverState].map(
+  ...[candidates, argumentsTarget, listenFds, clusterFile, restartNote, passfile, serverState, controlRequest].map(
     (target) => [target.name, () => target] as const,
   ),
 ];

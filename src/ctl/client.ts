@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: MIT
+// Asks the gateway on its control socket. Each question has a deadline, and each answer a bound.
+
+import { request } from 'node:http';
+
+import { ERROR_CODES, GatewayError } from '../errors.js';
+import type { ErrorCode } from '../errors.js';
+
+const DEADLINE_MS = 5000;
+const MAX_ANSWER_BYTES = 32 * 1024 * 1024;
+
+export interface Client {
+  /** What GET answers. Rejects with the gateway's own GatewayError, or CONTROL_UNREACHABLE. */
+  get<T>(path: string): Promise<T>;
+  post<T>(path: string, body: object): Promise<T>;
+}
+
+/** @param socket path of the control socket */
+export function connectTo(socket: string): Client {
+  return {
+    // The shapes are those of ../control/documents.ts, by the version of the path.
+    get: async <T>(path: string) => (await ask(socket, 'GET', path, undefined)) as T,
+    post: async <T>(path: string, body: object) => (await ask(socket, 'POST', path, JSON.stringify(body))) as T,
+  };
+}
+
+async function ask(socket: string, method: string, path: string, body: string | undefined): Promise<unknown> {
+  const { status, text } = await exchange(socket, method, path, body);
+  let document: unknown;
+  try {
+    document = JSON.parse(text);
+  } catch {
+    throw unreachable(socket, `what answers there is no gateway (status ${status})`);
+  }
+  if (status === 200) return document;
+  const { code, message } = errorOf(document);
+  if (code === undefined) throw unreachable(socket, `what answers there is no gateway (status ${status})`);
+  throw new GatewayError(code, message);
+}
+
+interface Answer {
+  readonly status: number;
+  readonly text: string;
+}
+
+function exchange(socket: string, method: string, path: string, body: string | undefined): Promise<Answer> {
+  return new Promise((resolve, reject) => {
+    const fail = (error: Error): void => {
+      reject(unreachable(socket, describe(error)));
+    };
+    const headers = {
+      Host: 'pg-gateway',
+      Connection: 'close',
+      ...(body === undefined ? {} : { 'Content-Type': 'application/json', 'Content-Length': Buffer.byteLength(body) }),
+    };
+    const asked = request({ socketPath: socket, method, path, headers, agent: false }, (response) => {
+      const chunks: Buffer[] = [];
+      let length = 0;
+      response.on('data', (chunk: Buffer) => {
+        length += chunk.length;
+        if (length > MAX_ANSWER_BYTES) asked.destroy(new Error('the answer is too long'));
+        else chunks.push(chunk);
+      });
+      response.on('error', fail);
+      response.on('end', () => {
+        clearTimeout(deadline);
+        resolve({ status: response.statusCode ?? 0, text: Buffer.concat(chunks).toString() });
+      });
+    });
+    const deadline = setTimeout(() => {
+      asked.destroy(new Error(`no answer within ${DEADLINE_MS / 1000} seconds`));
+    }, DEADLINE_MS);
+    asked.on('error', (error) => {
+      clearTimeout(deadline);
+      fail(error);
+    });
+    asked.end(body);
+  });
+}
+
+function errorOf(document: unknown): { readonly code: ErrorCode | undefined; readonly message: string } {
+  const nothing = { code: undefined, message: '' };
+  if (typeof document !== 'object' || document === null || !('error' in document)) return nothing;
+  const { error } = document;
+  if (typeof error !== 'object' || error === null || !('code' in error) || !('message' in error)) return nothing;
+  const code = String(error.code);
+  return Object.hasOwn(ERROR_CODES, code) ? { code: code as ErrorCode, message: String(error.message) } : nothing;
+}
+
+function describe(error: Error): string {
+  switch ('code' in error ? error.code : undefined) {
+    case 'ENOENT':
+      return 'there is no such socket; is the gateway configured, and its control socket on?';
+    case 'ECONNREFUSED':
+      return 'nobody listens there: the gateway does not run';
+    case 'EACCES':
+      return 'permission denied: be root, or in the group of the socket';
+    case 'ECONNRESET':
+      return 'the connection broke';
+    default:
+      return error.message;
+  }
+}
+
+function unreachable(socket: string, why: string): GatewayError {
+  return new GatewayError('CONTROL_UNREACHABLE', `cannot ask the gateway at ${socket}: ${why}`);
+}

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: MIT
+// pg-gatewayctl as the package installs it: who may use it, also for an instance, and over
+// a restart.
+
+import { assert, suite } from '../helpers/suite.js';
+import { eventually } from '../helpers/wait.js';
+import type { Cluster } from './cluster.js';
+import { bootWithGateway, CONTROL_SOCKET, mainPid, restarted, SERVICE, SOCKET } from './gateway-package.js';
+import type { Machine } from './machine.js';
+
+const PATH = '/run/pg-gatewayctl/pg-gateway.sock';
+/** An interpreter's start, and an answer. */
+const MAX_START_MS = 150;
+
+const test = suite('control');
+
+let machine: Machine;
+let cluster: Cluster;
+
+test.before(async () => {
+  ({ machine, cluster } = await bootWithGateway());
+  await machine.succeed(['useradd', 'admin']);
+  await machine.succeed(['usermod', '-a', '-G', 'pg-gateway-admin', 'admin']);
+  await machine.succeed(['useradd', 'other']);
+});
+
+test.after(() => machine.close());
+
+async function statusAs(user: string): Promise<number | null> {
+  return (await machine.run(['runuser', '-u', user, '--', 'pg-gatewayctl', 'status'])).status;
+}
+
+test('the socket is there with the others, for root and its group', async () => {
+  assert.is(await machine.property(CONTROL_SOCKET, 'ActiveState'), 'active');
+  assert.is((await machine.succeed(['stat', '-c', '%U %G %a', PATH])).trim(), 'root pg-gateway-admin 660');
+  assert.is(await cluster.query('SELECT 1'), '1');
+  await eventually('both servers to be seen', async () => (await statusAs('root')) === 0);
+  assert.is(await statusAs('admin'), 0);
+  const { status, stderr } = await machine.run(['runuser', '-u', 'other', '--', 'pg-gatewayctl', 'status']);
+  assert.is(status, 3);
+  assert.match(stderr, /permission denied/u);
+});
+
+test('a session is the same one after a restart, and its end is in the journal', async () => {
+  const before = await mainPid(machine);
+  const psql = `psql -XAtq -h 127.0.0.1 -U postgres -c 'SELECT pg_sleep(60)' >/tmp/psql 2>&1 & echo started`;
+  await machine.shell(psql);
+  const ids = async (): Promise<string> => {
+    const listing = await machine.succeed(['pg-gatewayctl', 'sessions', '--json']);
+    return (JSON.parse(listing) as { sessions: { id: number }[] }).sessions.map(({ id }) => id).join(' ');
+  };
+  const id = await eventually('the session', async () => /^\d+$/u.exec(await ids())?.[0]);
+  await machine.systemctl('restart', SERVICE);
+  await restarted(machine, before);
+  assert.is(await ids(), id);
+  assert.is(await machine.property(CONTROL_SOCKET, 'ActiveState'), 'active');
+  const mark = await machine.mark();
+  await machine.succeed(['pg-gatewayctl', 'kill', id]);
+  await machine.logged(new RegExp(`^administrator: sessions were ended killed=${id} `, 'u'), { after: mark });
+});
+
+test('it starts quickly', async () => {
+  const script = `for i in 1 2 3 4 5 6 7; do s=$(date +%s%N); pg-gatewayctl version >/dev/null; e=$(date +%s%N); echo $(((e - s) / 1000000)); done | sort -n | head -4 | tail -1`;
+  const median = Number(await machine.shell(script));
+  assert.ok(median > 0 && median < MAX_START_MS, `${median} ms`);
+});
+
+test('without its socket the gateway is as it was', async () => {
+  await machine.systemctl('stop', CONTROL_SOCKET);
+  await machine.systemctl('mask', CONTROL_SOCKET);
+  await machine.systemctl('restart', SERVICE);
+  assert.is(await cluster.query('SELECT 1'), '1');
+  assert.is(await statusAs('root'), 3);
+  await machine.systemctl('unmask', CONTROL_SOCKET);
+});
+
+test('it goes with the socket of the clients', async () => {
+  await machine.systemctl('restart', SOCKET);
+  assert.is(await machine.property(CONTROL_SOCKET, 'ActiveState'), 'active');
+  await machine.systemctl('stop', SOCKET);
+  assert.is(await machine.property(CONTROL_SOCKET, 'ActiveState'), 'inactive');
+  assert.is.not((await machine.run(['test', '-e', PATH])).status, 0);
+});
+
+test.run();

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: MIT
+// What is remembered for the telling: failovers with their steps, and how long a hold lasts.
+
+import { FailoverHistory } from '#src/control/failover-history.js';
+import { AdministratorHold } from '#src/control/hold.js';
+import type { Outcome } from '#src/failovers.js';
+import { FakeTimers } from '../helpers/fake-timers.js';
+import { NONE, NOON, PRIMARY, proven } from '../helpers/status-input.js';
+import { assert, suite } from '../helpers/suite.js';
+
+const test = suite('control history');
+
+const DOUBT = { since: 1000, cause: 'the probe connection to b:5432 broke' };
+const NOTHING: Outcome = { lastPrimary: undefined, decidedInMs: undefined, failover: undefined };
+const FAILOVER: Outcome = {
+  lastPrimary: proven('b', 2),
+  decidedInMs: 31.44,
+  failover: { old: proven('b', 2), new: proven('a', 3), doubt: DOUBT, decidedInMs: 31.44, cut: 5, held: 2 },
+};
+
+test('a failover has the times of its steps', () => {
+  const history = new FailoverHistory();
+  history.decided(NONE, DOUBT, NOTHING, 1010, { now: 1010.2, wall: NOON });
+  history.decided(PRIMARY, DOUBT, FAILOVER, 1031.44, { now: 1032, wall: NOON });
+  assert.equal(history.list(), [
+    {
+      at: '2026-11-30T11:59:59.999Z',
+      old: 'b:5432',
+      new: 'a:5432',
+      old_timeline: 2,
+      new_timeline: 3,
+      cause: DOUBT.cause,
+      decided_in_ms: 31.4,
+      sessions_cut: 5,
+      clients_held: 2,
+      steps: [
+        { at: '2026-11-30T11:59:59.968Z', step: 'doubt', ms: 0, detail: DOUBT.cause },
+        { at: '2026-11-30T11:59:59.978Z', step: 'lost', ms: 10, detail: 'primary-in-doubt: a:5432 does not answer' },
+        { at: '2026-11-30T11:59:59.999Z', step: 'proven', ms: 31.4, detail: 'first-primary: a:5432 on timeline 3' },
+        { at: '2026-11-30T12:00:00.000Z', step: 'routed', ms: 32, detail: 'new clients go to a:5432 at 192.0.2.97' },
+      ],
+    },
+  ]);
+});
+
+test('a doubt that ended well is forgotten', () => {
+  const history = new FailoverHistory();
+  history.decided(NONE, { since: 1, cause: 'an earlier one' }, NOTHING, 2, { now: 2, wall: NOON });
+  history.decided(PRIMARY, { since: 1, cause: 'an earlier one' }, NOTHING, 3, { now: 3, wall: NOON });
+  assert.equal(history.list(), []);
+  history.decided(PRIMARY, DOUBT, FAILOVER, 1031, { now: 1031, wall: NOON });
+  assert.equal(history.list()[0]?.steps.map(({ step, detail }) => `${step} ${detail}`)[0], `doubt ${DOUBT.cause}`);
+});
+
+test('the latest comes first, and of too many the oldest go', () => {
+  const history = new FailoverHistory();
+  for (let count = 0; count < 150; count += 1) {
+    const doubt = { since: count, cause: String(count) };
+    const { failover } = FAILOVER;
+    assert.ok(failover);
+    for (let lost = 0; lost < 30; lost += 1) history.decided(NONE, doubt, NOTHING, count, { now: count, wall: NOON });
+    history.decided(PRIMARY, doubt, { ...FAILOVER, failover: { ...failover, doubt } }, count, {
+      now: count,
+      wall: NOON,
+    });
+  }
+  const list = history.list();
+  assert.is(list.length, 100);
+  assert.equal([list[0]?.cause, list[99]?.cause], ['149', '50']);
+  assert.ok((list[0]?.steps.length ?? 0) <= 22);
+});
+
+test('a hold ends by itself, once, and a new one of the same time begins anew', () => {
+  const timers = new FakeTimers();
+  let ended = 0;
+  const hold = new AdministratorHold(timers, () => {
+    ended += 1;
+  });
+  assert.is(hold.timeoutMs(15_000), 15_000);
+  assert.equal(hold.begin(60), { since: 0, until: 60_000 });
+  assert.is(hold.timeoutMs(15_000), 75_000);
+  timers.advance(10_000);
+  assert.is(hold.timeoutMs(0), 50_000);
+  assert.equal(hold.begin(60), { since: 0, until: 70_000 });
+  timers.advance(60_000);
+  assert.equal([ended, hold.span], [1, undefined]);
+  assert.is(timers.pending, 0);
+  assert.is(hold.end(), false);
+});
+
+test('a hold that is ended is not ended again, and clients never wait for longer than the data plane can be told', () => {
+  const timers = new FakeTimers();
+  const hold = new AdministratorHold(timers, () => assert.unreachable());
+  hold.begin(600);
+  assert.is(hold.timeoutMs(600_000), 600_000);
+  assert.is(hold.end(), true);
+  assert.is(hold.span, undefined);
+  timers.advance(1_000_000);
+});
+
+test.run();
