@@ -152,9 +152,11 @@ export const directory: Kind = {
 
 /** What the path of an AF_UNIX socket may be long; unix(7). */
 const MAX_SOCKET_PATH_BYTES = 107;
+const SOCKET_PATH = `an absolute path of at most ${String(MAX_SOCKET_PATH_BYTES)} bytes, or "off"`;
 
 /** The path of an AF_UNIX socket, or `off`. */
 export const socketPath: Kind = {
+  allowed: { text: SOCKET_PATH },
   quotable: true,
   fromText: (value) => (value.trim().toLowerCase() === 'off' ? 'off' : value),
   problems: (value) =>
@@ -164,7 +166,7 @@ export const socketPath: Kind = {
       !value.includes('\0') &&
       Buffer.byteLength(value) <= MAX_SOCKET_PATH_BYTES)
       ? []
-      : [`expected an absolute path of at most ${String(MAX_SOCKET_PATH_BYTES)} bytes, or "off"`],
+      : [`expected ${SOCKET_PATH}`],
 };
 
 export interface WordOptions {

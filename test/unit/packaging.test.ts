@@ -9,8 +9,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import { helpText } from '#src/cli.js';
-import { SETTINGS } from '#src/config-schema.js';
-import type { NamedSetting } from '#src/config-schema.js';
 import { PATHS } from '#src/control/api.js';
 import { COMMANDS } from '#src/ctl/arguments.js';
 import { CTL_EXIT } from '#src/ctl/exit.js';
