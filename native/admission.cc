@@ -4,7 +4,6 @@
 #include <sys/random.h>
 
 #include <cstring>
-#include <ctime>
 
 #include "fd.h"
 
@@ -21,14 +20,13 @@ std::uint64_t make_secret() {
   return secret;
 }
 
-// Above every id of the store (Ledger::kMaxId). Another process begins higher, unless this one has
-// more than a thousand clients in each second of its life.
+// Above every id of the store (Ledger::kMaxId). Another process most probably begins elsewhere, so
+// that an id that somebody has noted is nobody else's there.
 std::uint64_t first_id() {
-  constexpr unsigned kIdsInASecond = 10;  // as a power of two
   constexpr std::uint64_t kAboveTheStore = std::uint64_t{1} << 40;
-  timespec now{};
-  ::clock_gettime(CLOCK_REALTIME, &now);
-  return kAboveTheStore + (static_cast<std::uint64_t>(now.tv_sec) << kIdsInASecond);
+  constexpr unsigned kApart = 20;  // a million clients, as a power of two
+  constexpr std::uint64_t kBeginnings = std::uint64_t{1} << 24;
+  return kAboveTheStore + (make_secret() % kBeginnings << kApart);
 }
 
 // The finisher of SplitMix64: every bit of the result depends on every bit of the value.
