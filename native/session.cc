@@ -68,7 +68,11 @@ void Session::resume(std::array<Survivor::Way, 2>& ways) {
   for (const Direction direction : {Direction::kUp, Direction::kDown}) {
     Survivor::Way& way = ways[static_cast<std::size_t>(direction)];
     Relay& relay = direction == Direction::kUp ? up_ : down_;
-    if (way.ended) relay.resume_ended();
+    if (way.ended) {
+      relay.resume_ended();
+      // When both have ended there is nothing left that would say why.
+      note_end(direction == Direction::kUp ? EndReason::kClientClosed : EndReason::kBackendClosed);
+    }
     if (way.pipe != nullptr) relay.resume(std::move(way.pipe), way.residue);
   }
 }

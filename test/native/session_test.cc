@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <csignal>
 #include <string>
 #include <utility>
@@ -219,6 +220,19 @@ TEST_CASE("letting go of the sockets sends a FIN though a copy of the descriptor
   CHECK(test::receive_to_end(scene.backend()).end == StreamEnd::kFin);
   CHECK_FALSE(scene.session.client.valid());
   CHECK_FALSE(scene.session.backend.valid());
+}
+
+TEST_CASE("a session that was over when it was taken up ends for a reason") {
+  for (const bool up : {false, true}) {
+    Scene scene;
+    std::array<Survivor::Way, 2> ways;
+    ways[static_cast<std::size_t>(Direction::kUp)].ended = up;
+    ways[static_cast<std::size_t>(Direction::kDown)].ended = true;
+    scene.session.resume(ways);
+    const SessionProgress progress = scene.session.relay(scene.pool, scene.counters);
+    CHECK(progress == (up ? SessionProgress::kOver : SessionProgress::kWaiting));
+    CHECK(scene.session.end_reason == (up ? EndReason::kClientClosed : EndReason::kBackendClosed));
+  }
 }
 
 TEST_CASE("a session object serves one client after the other") {
