@@ -60,7 +60,8 @@ function factLines(status: StatusDocument, { nowMs }: Style): readonly string[] 
   const left = (until: string): string => duration(Math.max(0, -secondsUntil(until, nowMs)));
   return [
     `primary   ${safe(what)}`,
-    `          ${safe(verdict.detail)}`,
+    // With a primary it says no more than the line before.
+    ...(primary === null ? [`          ${safe(verdict.detail)}`] : []),
     `clients   ${plural(clients.sessions, 'session')}, ${clients.held} waiting, of ${clients.limit} at most`,
     `sessions  ${fate}`,
     ...(hold === null ? [] : [`hold      new clients wait; it ends by itself in ${left(hold.until)}`]),

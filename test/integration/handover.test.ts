@@ -164,7 +164,7 @@ const REFUSED: readonly {
       ['web', 'tcp4'],
     ],
     code: 'LISTEN_FDS_INVALID',
-    says: /descriptor 4 is named "web": one of pg-gateway\.socket, primary, metrics, pg-gateway-metrics\.socket expected/,
+    says: /descriptor 4 is named "web": one of pg-gateway\.socket, primary, metrics, pg-gateway-metrics\.socket, control, pg-gateway-control\.socket expected/,
   },
   {
     what: 'a file for clients',

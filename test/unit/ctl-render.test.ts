@@ -52,7 +52,6 @@ test('status, on a quiet day', () => {
   assert.equal(statusLines(status, STYLE), [
     'OK  pg-gateway 1.2.3, up 16 min 40 s, process 4711',
     'primary   a:5432 on timeline 3 for 10 min 0 s: first-primary',
-    '          a:5432 on timeline 3',
     'clients   3 sessions, 0 waiting, of 100 at most',
     'sessions  3 would outlive the process',
     '',

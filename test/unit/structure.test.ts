@@ -64,11 +64,11 @@ test('every error code is thrown somewhere', () => {
 
 /** Where the time of day may be asked for, and what for. Everything else is on the monotonic clock (src/timers.ts). */
 const WALL_CLOCK_READERS: readonly string[] = [
+  'src/log.ts', // the time in front of a line
   'src/check/gather.ts', // whether a certificate is still valid
   'src/control/clock.ts', // monotonic times as people read them
   'src/ctl/commands.ts', // how long ago that was
   'src/ctl/top.ts', // likewise
-  'src/log.ts', // the time in front of a line
 ];
 
 test('nothing is decided by the wall clock, which may be set while the gateway runs', () => {
