@@ -88,7 +88,7 @@ export interface ServerStats {
 export interface WorkerStats {
   /** Sessions it holds now. */
   readonly sessions: number;
-  /** How late its loop answered the last heartbeat, milliseconds. */
+  /** How long the heartbeat that it has not answered has waited, or how late it answered the last one; milliseconds. */
   readonly loopLagMs: number;
   /** Heartbeats answered since the start. */
   readonly beat: bigint;

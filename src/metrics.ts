@@ -370,7 +370,11 @@ function declareMetrics(registry: Registry) {
     stateWriteFailures: counter('state_write_failures_total', 'Times it could not be written there.'),
     reloads: counter('config_reloads_total', 'Reloads of the configuration, by result.', 'result'),
     workerSessions: gauge('worker_sessions', 'Sessions of the worker thread now.', 'worker'),
-    workerLag: gauge('worker_loop_lag_seconds', 'How late the worker answered its last heartbeat.', 'worker'),
+    workerLag: gauge(
+      'worker_loop_lag_seconds',
+      'How long the heartbeat that the worker has not answered has waited, or how late it answered the last one.',
+      'worker',
+    ),
     loopBusy: counter('loop_busy_seconds_total', 'Time the control plane spent working, not waiting for events.'),
   };
 }

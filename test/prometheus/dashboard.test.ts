@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: MIT
+// A real Prometheus scrapes a real gateway in front of real servers, through a
+// failover: every query of the dashboard gives data, and the alerts are those of the
+// situation. The tests are one story: each begins where the one before has ended.
+
+import { freezeThread, threadIds } from '../helpers/freeze-thread.js';
+import type { FrozenThread } from '../helpers/freeze-thread.js';
+import { Gateway } from '../helpers/gateway.js';
+import { PgSession } from '../helpers/pg-session.js';
+import { createCluster } from '../helpers/postgres.js';
+import type { Cluster, PostgresServer } from '../helpers/postgres.js';
+import { assert, suite } from '../helpers/suite.js';
+import { eventually } from '../helpers/wait.js';
+import { anyOf, fillIn, labelQuery, queriesOf, readDashboard } from './dashboard.js';
+import { Load } from './load.js';
+import { Prometheus, promtool } from './prometheus.js';
+import type { Alert, Sample } from './prometheus.js';
+
+/** What Grafana itself fills in; windows of twenty scrapes, where Grafana takes four. */
+const GRAFANA = { __rate_interval: '5s', __range: '5m' };
+
+/** What rightly has no data while nothing has failed, or gives no number. */
+const EMPTY_IN_HEALTH = [
+  'Decided within, A',
+  'Decided within, B',
+  'How long they waited, A',
+  'How long they waited, B',
+  'Failed probes, A',
+  'Failed connections to servers, A',
+  'annotation Failovers',
+  'annotation Restarts',
+];
+
+/** What a failover need not show: the probe may be the first to notice it, and the gateway has not started anew. */
+const EMPTY_AFTER_A_FAILOVER = ['Failed connections to servers, A', 'annotation Restarts'];
+
+const dashboard = readDashboard();
+const test = suite('dashboard');
+let cluster: Cluster;
+let next: PostgresServer;
+let gateway: Gateway;
+let prometheus: Prometheus;
+let load: Load;
+let session: PgSession;
+
+test.before(async () => {
+  cluster = await createCluster(1);
+  const [standby] = cluster.standbys;
+  if (standby === undefined) throw new Error('the cluster has no standby');
+  next = standby;
+  gateway = await Gateway.start({
+    candidates: cluster.servers.map(({ candidate }) => candidate),
+    env: { HOLD_TIMEOUT_MS: '15000', NUM_THREADS: '2' },
+  });
+  const { host, port } = gateway.metricsAddress;
+  prometheus = await Prometheus.start([`${host}:${port}`]);
+  load = new Load(gateway.clients);
+  session = await PgSession.open(gateway.clients);
+  await eventually('the first scrape', async () => (await prometheus.query('pg_gateway_build_info')).length > 0);
+});
+
+test.after(async () => {
+  session.close();
+  await load.stop();
+  await prometheus.close();
+  await gateway.close();
+  await cluster.close();
+});
+
+/** As Grafana does it when the dashboard is opened: each variable by its own query, all of its values chosen. */
+async function variables(): Promise<ReadonlyMap<string, string>> {
+  const values = new Map<string, string>(Object.entries(GRAFANA));
+  for (const variable of dashboard.templating.list.filter(({ type }) => type === 'query')) {
+    const { selector, label } = labelQuery(variable);
+    const all = await prometheus.labelValues(fillIn(selector, values), label);
+    assert.ok(all.length > 0, `the variable ${variable.name} has no value`);
+    values.set(variable.name, variable.allValue ?? anyOf(all));
+  }
+  return values;
+}
+
+function hasNumber(samples: readonly Sample[]): boolean {
+  return samples.some(({ value }) => !Number.isNaN(value));
+}
+
+/** Waits until every query has given a number once, but for these. */
+async function everyQueryGivesData(except: readonly string[]): Promise<void> {
+  const values = await variables();
+  const queries = queriesOf(dashboard).map(({ name, expr }) => ({ name, expr: fillIn(expr, values) }));
+  for (const name of except)
+    assert.ok(
+      queries.some((query) => query.name === name),
+      `there is no query "${name}"`,
+    );
+  let missing = queries.filter(({ name }) => !except.includes(name));
+  assert.ok(missing.length > 40, 'the dashboard has lost its queries');
+  await eventually('data of every query', async () => {
+    const left = [];
+    for (const query of missing) if (!hasNumber(await prometheus.query(query.expr))) left.push(query);
+    missing = left;
+    return missing.length === 0;
+  }).catch((error: unknown) => {
+    throw new Error(`${String(error)}: none of\n${missing.map(({ name, expr }) => `${name}: ${expr}`).join('\n')}`);
+  });
+}
+
+/** The value of a query's one series with these labels, of a panel's target. */
+async function shown(name: string, labels: Readonly<Record<string, string>> = {}): Promise<number | undefined> {
+  const values = await variables();
+  const query = queriesOf(dashboard).find((one) => one.name === name);
+  assert.ok(query, `there is no query "${name}"`);
+  const samples = await prometheus.query(fillIn(query.expr, values));
+  return samples.find((sample) => Object.entries(labels).every(([key, value]) => sample.labels[key] === value))?.value;
+}
+
+/** Alerts that are pending or firing, by name, with their state. */
+async function alerts(): Promise<ReadonlyMap<string, Alert>> {
+  return new Map((await prometheus.alerts()).map((alert) => [alert.labels['alertname'] ?? '', alert]));
+}
+
+function alertIs(name: string, state: Alert['state']): Promise<Alert> {
+  return eventually(`the alert ${name} to be ${state}`, async () => {
+    const alert = (await alerts()).get(name);
+    return alert?.state === state ? alert : undefined;
+  });
+}
+
+async function checkMetrics(): Promise<void> {
+  const { body } = await gateway.http('/metrics');
+  const { status, stdout, stderr } = await promtool(['check', 'metrics'], body);
+  assert.equal([status, stdout, stderr], [0, '', '']);
+}
+
+test('promtool finds no fault in the metrics', checkMetrics);
+
+test('Prometheus has taken the rules, and none is in error', async () => {
+  const rules = await eventually('all rules to have been evaluated', async () => {
+    const all = await prometheus.rules();
+    return all.every(({ health }) => health !== 'unknown') ? all : undefined;
+  });
+  assert.ok(rules.length > 10);
+  assert.equal(
+    rules.filter(({ health }) => health !== 'ok'),
+    [],
+  );
+});
+
+test('every query gives data while all is well', async () => {
+  await everyQueryGivesData(EMPTY_IN_HEALTH);
+  await eventually('sessions to be counted', async () => ((await shown('Clients, A')) ?? 0) >= 1);
+  assert.is(await shown('Primary, A'), 1);
+  assert.is(await shown('Servers, B', { server: cluster.primary.candidate }), 1, 'primary');
+  assert.is(await shown('Servers, B', { server: next.candidate }), 2, 'standby');
+  assert.is(await shown('Failed probes, A'), undefined);
+});
+
+test('and no alert is even pending', async () => {
+  // The first evaluations may have come before the first scrape.
+  await eventually('no alert', async () => (await prometheus.alerts()).length === 0);
+});
+
+test('an outage is seen', async () => {
+  await cluster.primary.crash();
+  await gateway.primaryIs('none');
+  await eventually('the panels to show it', async () => {
+    const [primary, seconds, waiting, failed] = await Promise.all([
+      shown('Primary, A'),
+      shown('Without a primary, A'),
+      shown('Clients, B'),
+      shown('Failed probes, A', { server: cluster.primary.candidate }),
+    ]);
+    return primary === 0 && (seconds ?? 0) > 0 && waiting === 1 && (failed ?? 0) > 0;
+  });
+  const probe = await alertIs('PgGatewayProbeFailing', 'pending');
+  assert.is(probe.labels['server'], cluster.primary.candidate);
+  await alertIs('PgGatewayClientsHeld', 'pending');
+});
+
+test('every query gives data after the failover', async () => {
+  const before = load.served;
+  await next.promote();
+  await gateway.primaryIs(next.candidate);
+  await everyQueryGivesData(EMPTY_AFTER_A_FAILOVER);
+  assert.is(await shown('Failovers, A'), 1);
+  assert.is(await shown('Servers, B', { server: next.candidate }), 1, 'primary');
+  assert.is(await shown('Servers, C', { server: next.candidate }), 2, 'timeline');
+  assert.ok(((await shown('Decided within, A')) ?? 0) > 0);
+  assert.ok(load.served > before, 'clients are served again');
+  const failover = await alertIs('PgGatewayFailover', 'firing');
+  assert.is(failover.labels['severity'], 'info');
+  assert.is(failover.labels['cluster'], 'main');
+});
+
+test('the old primary that comes back is fenced', async () => {
+  await cluster.primary.start();
+  await eventually('the panels to show it', async () => {
+    const role = await shown('Servers, B', { server: cluster.primary.candidate });
+    return role === 4 && (await shown('Fenced servers, A')) === 1;
+  });
+  const fenced = await alertIs('PgGatewayServerFenced', 'pending');
+  assert.is(fenced.labels['reason'], 'stale-timeline');
+});
+
+/** Where the machine does not permit it, that is said loudly, and nothing is done. */
+async function frozen(thread: number): Promise<FrozenThread | undefined> {
+  try {
+    return await freezeThread(thread);
+  } catch (error) {
+    assert.match(String(error), 'Operation not permitted');
+    console.error(`NOT TESTED that a frozen worker raises an alert, as ptrace(2) is forbidden: ${String(error)}`);
+    return undefined;
+  }
+}
+
+test('a worker that stands still raises an alert that names it', async () => {
+  const [, worker = 0] = threadIds(gateway.pid, /^pg-gw-worker$/u);
+  const thread = await frozen(worker);
+  if (thread === undefined) return;
+  try {
+    const stalled = await alertIs('PgGatewayWorkerStalled', 'firing');
+    assert.is(stalled.labels['severity'], 'critical');
+    const lag = (await shown('Lag of the workers, A', { worker: stalled.labels['worker'] ?? '' })) ?? 0;
+    assert.ok(lag > 3, `${lag} seconds`);
+  } finally {
+    await thread.thaw();
+  }
+});
+
+test('promtool finds no fault in what the metrics have become', checkMetrics);
+
+test.run();

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: MIT
+// What `npm run test:prometheus` runs: the alert rules and the dashboard with a real Prometheus.
+//
+//   npm run test:prometheus              all of it, less than a minute
+//   npm run test:prometheus -- rules     the files whose path has this in it
+//
+// The last line is always `N passed, N failed`, and the status is 0 only if nothing failed.
+
+import { closeAll } from '../helpers/cleanup.js';
+import { matchesOneOf, Run, say, testFiles } from '../helpers/file-runner.js';
+
+const FILE_DEADLINE_MS = 240_000;
+
+async function main(filters: readonly string[]): Promise<number> {
+  const files = testFiles('prometheus', FILE_DEADLINE_MS).filter(matchesOneOf(filters));
+  if (files.length === 0) {
+    say(`no test file matches ${filters.join(' ')}`);
+    say('0 passed, 1 failed');
+    return 1;
+  }
+  const run = new Run({});
+  await run.group({ files, atOnce: 1 });
+  await closeAll();
+  const { passed, failed } = run.counts;
+  say(`${passed} passed, ${failed} failed`);
+  return failed === 0 ? 0 : 1;
+}
+
+process.exitCode = await main(process.argv.slice(2));
