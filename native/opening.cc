@@ -9,6 +9,7 @@
 #include <string_view>
 #include <utility>
 
+#include "fd.h"
 #include "pg_wire.h"
 
 namespace pg_gateway {
@@ -100,19 +101,21 @@ OpeningProgress Opening::pass_on(int client, int backend) {
   if (have < whole) return incomplete;
   const ssize_t sent = ::send(backend, bytes.data(), whole, MSG_DONTWAIT | MSG_NOSIGNAL);
   if (sent < 0) {
-    return errno == EAGAIN || errno == EINTR ? OpeningProgress::kOver : OpeningProgress::kRefused;
+    const bool ours = errno == EAGAIN || errno == EINTR || out_of_resources(errno);
+    return ours ? OpeningProgress::kOver : OpeningProgress::kRefused;
   }
   ahead = static_cast<std::uint32_t>(sent);
   if (ahead == whole) return OpeningProgress::kWaiting;
   // The socket's buffer took a part only: the relay has the patience for the rest.
-  return discard_bytes(client, std::exchange(ahead, 0)) ? OpeningProgress::kOver
-                                                        : OpeningProgress::kBroken;
+  return take_answer(client);
 }
 
 OpeningProgress Opening::read_answer(int client, int backend) {
   std::array<char, kAnswerBytes> bytes;  // NOLINT(cppcoreguidelines-pro-type-member-init)
   const ssize_t got = peek(backend, bytes.data(), bytes.size());
   if (got < 0 && errno == EAGAIN) return OpeningProgress::kWaiting;
+  // What cannot be looked at is passed on: that it cannot is not the server's fault.
+  if (got < 0 && out_of_resources(errno)) return take_answer(client);
   if (got <= 0) return OpeningProgress::kRefused;
   const std::string_view answer(bytes.data(), static_cast<std::size_t>(got));
   const bool asked_for_encryption = ahead == kStartupHeaderBytes;
@@ -127,10 +130,17 @@ OpeningProgress Opening::read_answer(int client, int backend) {
         break;
     }
   }
-  if (!discard_bytes(client, std::exchange(ahead, 0))) return OpeningProgress::kBroken;
-  return asked_for_encryption && answer == std::string_view(&kEncryptionRefused, 1)
+  const OpeningProgress progress = take_answer(client);
+  return progress == OpeningProgress::kOver && asked_for_encryption &&
+                 answer == std::string_view(&kEncryptionRefused, 1)
              ? OpeningProgress::kDeclined
-             : OpeningProgress::kOver;
+             : progress;
+}
+
+// The client's message has been answered: it leaves the queue.
+OpeningProgress Opening::take_answer(int client) {
+  return discard_bytes(client, std::exchange(ahead, 0)) ? OpeningProgress::kOver
+                                                        : OpeningProgress::kBroken;
 }
 
 }  // namespace pg_gateway

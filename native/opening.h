@@ -36,6 +36,7 @@ struct Opening {
  private:
   OpeningProgress pass_on(int client, int backend);
   OpeningProgress read_answer(int client, int backend);
+  OpeningProgress take_answer(int client);
 };
 
 // Whether the client's queue begins with a whole message of those that begin a session.

@@ -88,8 +88,8 @@ class Session {
   // An epoll event of a relaying session, or of the client of a connecting one, without
   // moving a byte.
   void note_events(Side side, std::uint32_t events);
-  // Moves what the backend has said. False: for want of a pipe it is still there.
-  [[nodiscard]] bool relay_answer(PipePool& pool, WorkerCounters& counters);
+  // Moves what the backend has said. kStarved: for want of a pipe it is still there.
+  [[nodiscard]] SessionProgress relay_answer(PipePool& pool, WorkerCounters& counters);
   // Moves what can be moved, in both directions.
   [[nodiscard]] SessionProgress relay(PipePool& pool, WorkerCounters& counters);
   // One side is gone, and what it said last is still on its way to the other.
