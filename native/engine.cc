@@ -110,15 +110,19 @@ Result<std::uint16_t> Engine::bind(const std::string& address, std::uint16_t por
   Result<UniqueFd> bound = bind_listener(address, port);
   if (!bound.ok()) return bound.error();
   UniqueFd fd = bound.take();
+  // Before it is anybody's: a port that is not known can neither be told nor let go.
+  Result<std::uint16_t> actual = local_port(fd.get());
+  if (!actual.ok()) return actual;
   if (SysError error = adopt(fd.get())) return error;
-  return local_port(fd.release());  // now the adopted listener's
+  (void)fd.release();  // now the adopted listener's
+  listeners_.back().port = actual.value();
+  return actual;
 }
 
 void Engine::unbind(std::uint16_t port) {
   if (accepting_) return;
   std::erase_if(listeners_, [port](const Listener& listener) {
-    Result<std::uint16_t> bound = local_port(listener.fd.get());
-    return listener.tcp && bound.ok() && bound.value() == port;
+    return listener.port != 0 && listener.port == port;
   });
 }
 

@@ -61,7 +61,8 @@ class Engine final : private FailureSink {
   SysError adopt(int listening_fd);
   // Binds, and accepts from that socket; its port.
   Result<std::uint16_t> bind(const std::string& address, std::uint16_t port);
-  // Closes the listening sockets of this port. Before start_accepting(): no worker knows them yet.
+  // Closes the sockets that bind() has bound to this port. Before start_accepting(): no worker
+  // knows them yet.
   void unbind(std::uint16_t port);
 
   // Idempotent.

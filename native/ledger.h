@@ -27,6 +27,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "fd.h"
@@ -91,6 +92,8 @@ class Ledger {
   // EBADMSG} not one of ours, or damaged. The descriptor is taken over only on success.
   SysError attach(UniqueFd& fd);
   int fd() const { return fd_.get(); }
+  // For another ledger of this process; the memory stays here as well.
+  UniqueFd release_fd() { return std::move(fd_); }
 
   KeptId next_id();
   // Ids up to this one are taken.

@@ -19,11 +19,12 @@ namespace {
 // clients after a failover must not find the queue full.
 constexpr int kBacklog = 4096;
 
-// The value of an integer option, or -1.
-int option(int fd, int name) {
-  int value = 0;
+// No error: `value` is that of an integer option.
+SysError read_option(int fd, int name, int& value) {
   socklen_t length = sizeof value;
-  return ::getsockopt(fd, SOL_SOCKET, name, &value, &length) == 0 ? value : -1;
+  if (::getsockopt(fd, SOL_SOCKET, name, &value, &length) == 0) return {};
+  if (errno == EBADF || errno == ENOTSOCK) return {"not a socket", errno};
+  return SysError::last("getsockopt");
 }
 
 bool set_option(int fd, int level, int name, int value) {
@@ -33,10 +34,14 @@ bool set_option(int fd, int level, int name, int value) {
 }  // namespace
 
 Result<Listener> adopt_listener(int fd, const TcpOptions& inherited) {
-  const int domain = option(fd, SO_DOMAIN);
-  if (domain < 0) return SysError{"not a socket", errno == EBADF ? EBADF : ENOTSOCK};
-  if (option(fd, SO_TYPE) != SOCK_STREAM) return SysError{"not a stream socket", EINVAL};
-  if (option(fd, SO_ACCEPTCONN) != 1) return SysError{"not listening", EINVAL};
+  int domain = 0;
+  int type = 0;
+  int listening = 0;
+  if (SysError error = read_option(fd, SO_DOMAIN, domain)) return error;
+  if (SysError error = read_option(fd, SO_TYPE, type)) return error;
+  if (SysError error = read_option(fd, SO_ACCEPTCONN, listening)) return error;
+  if (type != SOCK_STREAM) return SysError{"not a stream socket", EINVAL};
+  if (listening != 1) return SysError{"not listening", EINVAL};
   if (domain != AF_INET && domain != AF_INET6 && domain != AF_UNIX) {
     return SysError{"not an IPv4, IPv6 or AF_UNIX socket", EINVAL};
   }
@@ -73,17 +78,19 @@ Result<UniqueFd> bind_listener(const std::string& address, std::uint16_t port) {
   return fd;
 }
 
-std::uint16_t local_port(int fd) {
+Result<std::uint16_t> local_port(int fd) {
   sockaddr_storage address{};
   socklen_t length = sizeof address;
-  if (::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &length) != 0) return 0;
+  if (::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &length) != 0) {
+    return SysError::last("getsockname");
+  }
   switch (address.ss_family) {
     case AF_INET:
-      return ntohs(reinterpret_cast<const sockaddr_in*>(&address)->sin_port);
+      return std::uint16_t{ntohs(reinterpret_cast<const sockaddr_in*>(&address)->sin_port)};
     case AF_INET6:
-      return ntohs(reinterpret_cast<const sockaddr_in6*>(&address)->sin6_port);
+      return std::uint16_t{ntohs(reinterpret_cast<const sockaddr_in6*>(&address)->sin6_port)};
     default:
-      return 0;
+      return std::uint16_t{0};
   }
 }
 

@@ -9,6 +9,7 @@
 #include <string_view>
 #include <utility>
 
+#include "fd.h"
 #include "pg_wire.h"
 
 namespace pg_gateway {
@@ -78,12 +79,12 @@ OpeningProgress Opening::advance(int client, int backend) {
   return read_answer(client, backend);
 }
 
-// The server has them: they are not to be relayed.
-bool Opening::take_out_ahead(int client) {
+// The server has them: they leave the queue, and are not to be relayed.
+OpeningProgress Opening::take_out_ahead(int client) {
   const std::uint32_t bytes = std::exchange(ahead, 0);
-  if (!discard_bytes(client, bytes)) return false;
+  if (!discard_bytes(client, bytes)) return OpeningProgress::kBroken;
   passed_on += bytes;
-  return true;
+  return OpeningProgress::kOver;
 }
 
 OpeningProgress Opening::pass_on(int client, int backend) {
@@ -108,18 +109,21 @@ OpeningProgress Opening::pass_on(int client, int backend) {
   if (have < whole) return incomplete;
   const ssize_t sent = ::send(backend, bytes.data(), whole, MSG_DONTWAIT | MSG_NOSIGNAL);
   if (sent < 0) {
-    return errno == EAGAIN || errno == EINTR ? OpeningProgress::kOver : OpeningProgress::kRefused;
+    const bool ours = errno == EAGAIN || errno == EINTR || out_of_resources(errno);
+    return ours ? OpeningProgress::kOver : OpeningProgress::kRefused;
   }
   ahead = static_cast<std::uint32_t>(sent);
   if (ahead == whole) return OpeningProgress::kWaiting;
   // The socket's buffer took a part only: the relay has the patience for the rest.
-  return take_out_ahead(client) ? OpeningProgress::kOver : OpeningProgress::kBroken;
+  return take_out_ahead(client);
 }
 
 OpeningProgress Opening::read_answer(int client, int backend) {
   std::array<char, kAnswerBytes> bytes;  // NOLINT(cppcoreguidelines-pro-type-member-init)
   const ssize_t got = peek(backend, bytes.data(), bytes.size());
   if (got < 0 && errno == EAGAIN) return OpeningProgress::kWaiting;
+  // What cannot be looked at is passed on: that it cannot is not the server's fault.
+  if (got < 0 && out_of_resources(errno)) return take_out_ahead(client);
   if (got <= 0) return OpeningProgress::kRefused;
   const std::string_view answer(bytes.data(), static_cast<std::size_t>(got));
   const bool asked_for_encryption = ahead == kStartupHeaderBytes;
@@ -134,10 +138,11 @@ OpeningProgress Opening::read_answer(int client, int backend) {
         break;
     }
   }
-  if (!take_out_ahead(client)) return OpeningProgress::kBroken;
-  return asked_for_encryption && answer == std::string_view(&kEncryptionRefused, 1)
+  const OpeningProgress progress = take_out_ahead(client);
+  return progress == OpeningProgress::kOver && asked_for_encryption &&
+                 answer == std::string_view(&kEncryptionRefused, 1)
              ? OpeningProgress::kDeclined
-             : OpeningProgress::kOver;
+             : progress;
 }
 
 }  // namespace pg_gateway

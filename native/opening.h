@@ -36,9 +36,9 @@ struct Opening {
   [[nodiscard]] OpeningProgress advance(int client, int backend);
 
  private:
-  bool take_out_ahead(int client);
   OpeningProgress pass_on(int client, int backend);
   OpeningProgress read_answer(int client, int backend);
+  OpeningProgress take_out_ahead(int client);
 };
 
 // Whether the client's queue begins with a whole message of those that begin a session.

@@ -23,9 +23,14 @@ constexpr int kMaxMoves = 8;
 constexpr std::size_t kMaxMessages = 1u << 16;
 constexpr unsigned kNumberShift = 40;
 
-void set_peek_offset(int fd, int offset) {
-  // Where peeking goes on; it stays with the socket from process to process (socket(7)).
-  ::setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &offset, sizeof offset);
+// Where peeking goes on; it stays with the socket from process to process (socket(7)). -1: always
+// at the first message. Where it is not set, a message is taken for another.
+SysError set_peek_offset(int fd, int offset) {
+  int set = 0;
+  do {
+    set = ::setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &offset, sizeof offset);
+  } while (set < 0 && errno == EINTR);
+  return set < 0 ? SysError::last("setsockopt") : SysError{};
 }
 
 struct Peeked {
@@ -283,7 +288,7 @@ SysError ParkingLot::adopt(std::uint32_t number, UniqueFd in, UniqueFd out, cons
   segment->number = number;
   segment->in = std::move(in);
   segment->out = std::move(out);
-  set_peek_offset(segment->out.get(), 0);
+  if (SysError failed = set_peek_offset(segment->out.get(), 0)) return failed;
   std::size_t offset = 0;
   for (std::size_t i = 0; i < kMaxMessages; ++i) {
     Peeked next = peek(segment->out.get());
@@ -294,14 +299,16 @@ SysError ParkingLot::adopt(std::uint32_t number, UniqueFd in, UniqueFd out, cons
       segment->entries.push_back({});
       segment->strange = true;
       // The kernel would show the rest of a longer message as the next one.
-      set_peek_offset(segment->out.get(), static_cast<int>(offset));
+      if (SysError failed = set_peek_offset(segment->out.get(), static_cast<int>(offset))) {
+        return failed;
+      }
       continue;
     }
     const ParkingTicket ticket = new_ticket(*segment);
     segment->entries.push_back({ticket, next.message.slot, next.message.kind});
     visit(next.message, ticket, std::move(next.fds));
   }
-  set_peek_offset(segment->out.get(), -1);
+  if (SysError failed = set_peek_offset(segment->out.get(), -1)) return failed;
   segments_.push_back(std::move(segment));
   return {};
 }

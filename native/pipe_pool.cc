@@ -20,6 +20,7 @@ std::unique_ptr<Pipe> PipePool::take() {
   if (!idle_.empty()) {
     std::unique_ptr<Pipe> pipe = std::move(idle_.back());
     idle_.pop_back();
+    keep(*pipe);
     return pipe;
   }
   std::array<int, 2> ends{};
@@ -34,7 +35,7 @@ std::unique_ptr<Pipe> PipePool::take() {
   // EPERM past pipe-user-pages-soft: a small pipe is slower and still right.
   ::fcntl(ends[1], F_SETPIPE_SZ, kPipeBytes);
   pipe->measure();
-  if (keeper_ != nullptr) keeper_->keep_pipe(*pipe);
+  keep(*pipe);
   return pipe;
 }
 

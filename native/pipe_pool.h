@@ -24,7 +24,8 @@ struct Pipe;
 // Who keeps copies of pipes beyond the life of this process. Any thread.
 class PipeKeeper {
  public:
-  // Sets `owner`, `kept_id` and `kept_slot` if it could be kept.
+  // Sets `keeper`; and `owner`, `kept_id` and `kept_slot` if it could be kept. If it could not, it
+  // may be tried again.
   virtual void keep_pipe(Pipe& pipe) = 0;
   virtual void forget_pipe(const Pipe& pipe) = 0;
 
@@ -54,7 +55,7 @@ struct Pipe {
   // How many buffers it holds (pipe(7): one a page). A splice that moved fewer
   // bytes than this cannot have been stopped by a full pipe.
   std::uint32_t slots = 0;
-  // Where to write whose bytes it is about to hold (ledger.h); null: it is not kept.
+  // Where to write whose bytes it holds, or is about to (ledger.h); null: it is not kept.
   std::atomic<std::uint64_t>* owner = nullptr;
   PipeKeeper* keeper = nullptr;
   KeptId kept_id = 0;
@@ -70,7 +71,7 @@ class PipePool {
   static constexpr std::size_t kMaxIdle = 4;
 
   PipePool() = default;
-  // New pipes are given to the keeper.
+  // Pipes are given to the keeper until it has taken them.
   void set_keeper(PipeKeeper* keeper) { keeper_ = keeper; }
   // None is made whose descriptors are not below this: EMFILE (DescriptorBounds).
   void set_bound(int bound) { bound_ = bound; }
@@ -81,10 +82,24 @@ class PipePool {
   std::unique_ptr<Pipe> take();
   // Precondition: the pipe is empty.
   void give_back(std::unique_ptr<Pipe> pipe);
+  // The pipe is going to hold bytes for a while. One that could not be kept so far has another try.
+  void hold(Pipe& pipe, std::uint64_t owner) {
+    if (pipe.owner != nullptr || keeper_ == nullptr) return;
+    keep(pipe);
+    pipe.mark(owner);
+  }
+  // Closes what is idle and could not be kept: it is empty, and need not count as missing.
+  void close_unkept() {
+    std::erase_if(idle_, [](const auto& pipe) { return pipe->owner == nullptr; });
+  }
 
   std::size_t idle() const { return idle_.size(); }
 
  private:
+  void keep(Pipe& pipe) {
+    if (pipe.owner == nullptr && keeper_ != nullptr) keeper_->keep_pipe(pipe);
+  }
+
   std::vector<std::unique_ptr<Pipe>> idle_;
   PipeKeeper* keeper_ = nullptr;
   int bound_ = INT_MAX;

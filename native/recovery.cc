@@ -54,9 +54,10 @@ int option(int fd, int name) {
   return ::getsockopt(fd, SOL_SOCKET, name, &value, &length) == 0 ? value : -1;
 }
 
+// -1: it cannot be told.
 int bytes_in(const UniqueFd& pipe) {
   int bytes = 0;
-  return ::ioctl(pipe.get(), FIONREAD, &bytes) == 0 ? bytes : 0;
+  return ::ioctl(pipe.get(), FIONREAD, &bytes) == 0 ? bytes : -1;
 }
 
 bool is_stream(int fd, bool tcp) {
@@ -67,17 +68,21 @@ bool is_stream(int fd, bool tcp) {
          (tcp ? domain == AF_INET || domain == AF_INET6 : domain == AF_UNIX);
 }
 
-bool is_same_file(const UniqueFd& one, const UniqueFd& other) {
+// `trouble`: why it could not be told.
+bool is_same_file(const UniqueFd& one, const UniqueFd& other, SysError& trouble) {
   struct stat facts {};
   struct stat others {};
-  return ::fstat(one.get(), &facts) == 0 && ::fstat(other.get(), &others) == 0 &&
-         facts.st_dev == others.st_dev && facts.st_ino == others.st_ino;
+  if (::fstat(one.get(), &facts) != 0 || ::fstat(other.get(), &others) != 0) {
+    trouble = SysError::last("fstat");
+    return false;
+  }
+  return facts.st_dev == others.st_dev && facts.st_ino == others.st_ino;
 }
 
-bool is_pipe_pair(const UniqueFd& read_end, const UniqueFd& write_end) {
+bool is_pipe_pair(const UniqueFd& read_end, const UniqueFd& write_end, SysError& trouble) {
   const int reading = ::fcntl(read_end.get(), F_GETFL);
   const int writing = ::fcntl(write_end.get(), F_GETFL);
-  return is_same_file(read_end, write_end) && ::fcntl(read_end.get(), F_GETPIPE_SZ) > 0 &&
+  return is_same_file(read_end, write_end, trouble) && ::fcntl(read_end.get(), F_GETPIPE_SZ) > 0 &&
          ::fcntl(write_end.get(), F_GETPIPE_SZ) > 0 && (reading & O_ACCMODE) == O_RDONLY &&
          (writing & O_ACCMODE) == O_WRONLY;
 }
@@ -118,6 +123,7 @@ struct SessionStore::Found {
   std::unordered_map<std::uint32_t, FoundPipe> pipes;        // by slot
   std::vector<DeadPipe> dead_pipes;
   KeptId highest_id = 0;
+  SysError trouble;  // something could not be looked at: all is to stay as it was
 };
 
 SysError SessionStore::open(StoredFds stored, std::vector<Survivor>& survivors,
@@ -165,6 +171,7 @@ SysError SessionStore::read_segments(StoredFds& stored, Found& found, RecoveryRe
                                           find_pipe(found, message, ticket, fds);
                                       });
     if (passes(error)) return error;
+    if (passes(found.trouble)) return found.trouble;
     if (error && !report.problem) report.problem = error;
   }
   return {};
@@ -182,7 +189,8 @@ void SessionStore::find_session(Found& found, const ParkedMessage& message, Park
   const auto [entry, is_new] = found.sessions.try_emplace(message.slot);
   Found::FoundSession& session = entry->second;
   // A session has one client for all its life.
-  if (!is_new && !is_same_file(session.client, fds[0])) {
+  if (!is_new && !is_same_file(session.client, fds[0], found.trouble)) {
+    if (found.trouble) return;
     session.damaged = true;
     shut(fds[0]);
     shut(fds[1]);
@@ -203,7 +211,7 @@ void SessionStore::find_pipe(Found& found, const ParkedMessage& message, Parking
     if (bytes_in(fds[0]) > 0) found.dead_pipes.push_back({message.slot, message.id});
     return;
   }
-  if (!is_pipe_pair(fds[0], fds[1]) || found.pipes.contains(message.slot)) return;
+  if (!is_pipe_pair(fds[0], fds[1], found.trouble) || found.pipes.contains(message.slot)) return;
   auto pipe = std::make_unique<Pipe>();
   pipe->read_end = std::move(fds[0]);
   pipe->write_end = std::move(fds[1]);
@@ -258,6 +266,7 @@ void SessionStore::trace_dead_pipes(const Found& found) {
 void SessionStore::hand_out_pipes(Found& found, RecoveryReport& report) {
   for (auto& [slot, entry] : found.pipes) {
     const int bytes = bytes_in(entry.pipe->read_end);
+    if (bytes < 0) ledger_->note_missing_bytes(true);
     if (bytes <= 0) continue;
     const std::optional<std::uint64_t> owner =
         open_owner(entry.pipe->owner->load(), entry.pipe->kept_id);

@@ -70,6 +70,7 @@ PumpResult Relay::move(int source, int sink, PipePool& pool) {
           break;
         case Drain::kBlocked:
           blocked_ = true;
+          pool.hold(*pipe, owner_);
           pipe_ = std::move(pipe);
           return PumpResult::kWaiting;
         case Drain::kFailed:

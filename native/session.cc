@@ -152,11 +152,11 @@ void Session::pump(Side side, PipePool& pool, WorkerCounters& counters, SessionP
   }
 }
 
-bool Session::relay_answer(PipePool& pool, WorkerCounters& counters) {
+SessionProgress Session::relay_answer(PipePool& pool, WorkerCounters& counters) {
   SessionProgress progress = SessionProgress::kWaiting;
   down_.source_ready(false);
   pump(Side::kBackend, pool, counters, progress);
-  return progress != SessionProgress::kStarved;
+  return up_.ended() && down_.ended() ? SessionProgress::kOver : progress;
 }
 
 SessionProgress Session::relay(PipePool& pool, WorkerCounters& counters) {

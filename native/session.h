@@ -89,8 +89,8 @@ class Session {
   // An epoll event of a relaying session, or of the client of a connecting one, without
   // moving a byte.
   void note_events(Side side, std::uint32_t events);
-  // Moves what the backend has said. False: for want of a pipe it is still there.
-  [[nodiscard]] bool relay_answer(PipePool& pool, WorkerCounters& counters);
+  // Moves what the backend has said. kStarved: for want of a pipe it is still there.
+  [[nodiscard]] SessionProgress relay_answer(PipePool& pool, WorkerCounters& counters);
   // The backend got so many of the client's bytes as a copy (opening.h).
   void count_passed_on(std::uint32_t bytes, WorkerCounters& counters) {
     up_.count_passed_on(bytes);

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "session_store.h"
 
-#include <fcntl.h>
-
 #include <array>
 #include <cerrno>
 #include <charconv>
@@ -124,13 +122,20 @@ void SessionStore::strike(Kept& kept) {
   kept = {};
 }
 
+// Bytes in a pipe that is not kept are lost with this process. Most sessions would be missing them;
+// of those that cannot be proven whole none may go on, while there is such a pipe.
 void SessionStore::keep_pipe(Pipe& pipe) {
   const std::lock_guard lock(mutex_);
   if (frozen_) return;
+  if (pipe.keeper == nullptr) ++unkept_pipes_;
+  pipe.keeper = this;
+  if (park_pipe(pipe)) --unkept_pipes_;
+  ledger_->note_missing_bytes(unkept_pipes_ > 0);
+}
+
+bool SessionStore::park_pipe(Pipe& pipe) {
   const std::uint32_t slot = pipe_slots_.take();
-  // Bytes in a pipe that is not kept are lost with this process. Most sessions would be missing
-  // them; of those that cannot be proven whole none may go on.
-  if (slot == pipe_slots_.limit()) return ledger_->note_missing_bytes(true);
+  if (slot == pipe_slots_.limit()) return false;
   ParkedMessage message;
   message.kind = ParkedKind::kPipe;
   message.slot = slot;
@@ -140,21 +145,24 @@ void SessionStore::keep_pipe(Pipe& pipe) {
   const std::array<int, kMaxParkedFds> fds = {pipe.read_end.get(), pipe.write_end.get()};
   Result<ParkingTicket> ticket = lot_.park(message, fds.data(), fds.size());
   if (!ticket.ok()) {
-    ledger_->note_missing_bytes(true);
     pipe_slots_.give_back(slot);
-    return;
+    return false;
   }
   words.id.store(message.id, std::memory_order_release);
   set_ticket(ParkedKind::kPipe, slot, ticket.value());
   pipe.owner = &words.owner;
-  pipe.keeper = this;
   pipe.kept_id = message.id;
   pipe.kept_slot = slot;
+  return true;
 }
 
 void SessionStore::forget_pipe(const Pipe& pipe) {
   const std::lock_guard lock(mutex_);
   if (frozen_) return;
+  if (pipe.owner == nullptr) {
+    --unkept_pipes_;
+    return ledger_->note_missing_bytes(unkept_pipes_ > 0);
+  }
   ledger_->pipe(pipe.kept_slot).id.store(forgotten_pipe(pipe.kept_id), std::memory_order_release);
   lot_.died(std::exchange(pipe_tickets_[pipe.kept_slot], 0), *this);
   pipe_slots_.give_back(pipe.kept_slot);
@@ -168,7 +176,7 @@ void SessionStore::freeze() {
 StoredFds SessionStore::release() {
   const std::lock_guard lock(mutex_);
   StoredFds stored;
-  stored.ledger.reset(::fcntl(ledger_->fd(), F_DUPFD_CLOEXEC, 0));
+  stored.ledger = ledger_->release_fd();
   stored.segments = lot_.release();
   return stored;
 }

@@ -151,6 +151,7 @@ class SessionStore final : public PipeKeeper, private ParkingLot::Residents {
   }
   void set_ticket(ParkedKind kind, std::uint32_t slot, ParkingTicket ticket);
   bool park_session(const Kept& kept, int client, bool tcp, const BackendFacts& backend);
+  bool park_pipe(Pipe& pipe);
   void strike(Kept& kept);
 
   // recovery.cc
@@ -175,6 +176,7 @@ class SessionStore final : public PipeKeeper, private ParkingLot::Residents {
   std::vector<ParkingTicket> session_tickets_;  // by slot; 0: free
   std::vector<ParkingTicket> pipe_tickets_;
   std::size_t sessions_ = 0;
+  std::size_t unkept_pipes_ = 0;
   std::uint64_t failures_ = 0;
   bool frozen_ = false;
 };

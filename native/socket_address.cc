@@ -30,7 +30,7 @@ bool connected_to_itself(int fd) {
   local.length = peer.length = sizeof(sockaddr_storage);
   if (::getsockname(fd, reinterpret_cast<sockaddr*>(&local.storage), &local.length) != 0 ||
       ::getpeername(fd, reinterpret_cast<sockaddr*>(&peer.storage), &peer.length) != 0) {
-    return false;
+    return errno != ENOTCONN;
   }
   return local.length == peer.length &&
          std::memcmp(&local.storage, &peer.storage, local.length) == 0;

@@ -117,7 +117,8 @@ void Worker::run() {
     expire_deadlines();
     reap();
   }
-  if (!keep_sessions_) cut_all();
+  if (!keep_sessions_) return cut_all();
+  pipes_.close_unkept();
 }
 
 // Only what bulk transfers wait for is finer than a millisecond. epoll_pwait2(2) came with Linux
@@ -303,8 +304,8 @@ void Worker::accept_some(Listening& listening) {
 void Worker::accept_failed(Listening& listening, int error) {
   if (out_of_resources(error)) return pause_accepting();
   // It does not listen any more: somebody who shares it has shut it down. It would wake the loop
-  // for ever.
-  if (error == EINVAL || error == EBADF || error == ENOTSOCK || error == EOPNOTSUPP) {
+  // for ever. (EOPNOTSUPP is none of these: the socket is a stream, and so it is of the network.)
+  if (error == EINVAL || error == EBADF || error == ENOTSOCK) {
     ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, std::exchange(listening.fd, -1), nullptr);
   }
   // Anything else (ECONNABORTED, EINTR, a network error of that one connection, accept(2))

@@ -152,6 +152,7 @@ class Worker {
   void client_speaks(std::uint32_t slot, std::uint32_t events);
   void backend_speaks(std::uint32_t slot, std::uint32_t events);
   void advance_opening(std::uint32_t slot);
+  bool tell_declined(std::uint32_t slot);
   void refused(std::uint32_t slot);
   void serve(std::uint32_t slot);
   void start_relaying(std::uint32_t slot);

@@ -22,9 +22,12 @@ void Worker::resume_session(Survivor survivor) {
   session.server = survivor.server;
   session.declined = survivor.declined;
   ++session.attempt;
-  // The process before may have left it with a low-water mark (bulk_flows.h).
-  for (const UniqueFd* socket : {&session.client, &session.backend}) {
-    if (socket->valid()) (void)set_low_water(socket->get(), 1);
+  // The process before may have left it with a low-water mark (bulk_flows.h). Where it cannot be
+  // taken away now, that is tried again after each turn.
+  for (const Side side : {Side::kClient, Side::kBackend}) {
+    const UniqueFd& socket = side == Side::kClient ? session.client : session.backend;
+    session.coalesced[static_cast<std::size_t>(side)] =
+        socket.valid() && !set_low_water(socket.get(), 1);
   }
   session_log_.came(slot, session);
   if (!watch(session.client.get(), slot, Side::kClient))
@@ -63,7 +66,7 @@ void Worker::resume_opening(std::uint32_t slot, Survivor& survivor) {
     return relay(slot);
   }
   session.opening.ahead = survivor.ahead;
-  if (survivor.declines && !session.relay_answer(pipes_, counters_)) return start_relaying(slot);
+  if (survivor.declines && !tell_declined(slot)) return;
   advance_opening(slot);
 }
 

@@ -61,7 +61,7 @@ void Worker::advance_opening(std::uint32_t slot) {
         if (session.opening.ahead == 0) rest_until_ns_ = 0;
         return;
       case OpeningProgress::kDeclined:
-        if (!session.relay_answer(pipes_, counters_)) return start_relaying(slot);
+        if (!tell_declined(slot)) return;
         ++session.declined;
         break;
       case OpeningProgress::kOver:
@@ -72,6 +72,23 @@ void Worker::advance_opening(std::uint32_t slot) {
         return refused(slot);
     }
   }
+}
+
+// The client is told that there is no encryption. False: that ends the first exchange.
+bool Worker::tell_declined(std::uint32_t slot) {
+  Session& session = sessions_[slot];
+  switch (session.relay_answer(pipes_, counters_)) {
+    case SessionProgress::kOver:
+      end_session(slot, session.end_reason);
+      return false;
+    case SessionProgress::kStarved:
+      start_relaying(slot);
+      return false;
+    case SessionProgress::kWaiting:
+    case SessionProgress::kMore:
+      break;
+  }
+  return true;
 }
 
 // The server closed the connection, or said that it serves nobody now.

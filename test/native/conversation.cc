@@ -53,7 +53,8 @@ Manner Conversation::reach_server(std::uint64_t place) {
 }
 
 void Conversation::let_in() {
-  if (met_) {
+  // The one before may have been given up before the client had heard of it.
+  if (met_ && (!forgiving_ || welcome_begun_)) {
     fault_ = text() + ": let in twice";
     return;
   }
@@ -72,15 +73,24 @@ void Conversation::introduce() {
     if (count < 0 && errno == EAGAIN) return;
     if (count <= 0) {
       broken("ended before it was in");
+      server_.reset();
       return client_.reset();
     }
     const std::string_view got(buffer.data(), static_cast<std::size_t>(count));
+    if (forgiving_ && !welcome_begun_ && got.front() == 'E') {
+      broken("told that it cannot be served");
+      server_.reset();
+      return client_.reset();
+    }
     if (!expected.starts_with(got) || (!asked && welcome_.empty())) {
       fault_ = text() + ": an answer that no server has given";
       return;
     }
     heard_ += got.size();
-    if (!asked) welcome_.erase(0, got.size());
+    if (!asked) {
+      welcome_begun_ = true;
+      welcome_.erase(0, got.size());
+    }
     if (!asked && !welcome_.empty()) continue;
     messages_.pop_front();
     if (!messages_.empty() && !send_all(client_.get(), messages_.front())) {
@@ -93,6 +103,12 @@ void Conversation::reset() {
   aborted_ = true;
   down_.ended = true;
   reset_connection(client_);
+}
+
+void Conversation::abort() {
+  lost_ = true;
+  reset_connection(client_);
+  server_.reset();
 }
 
 pollfd Conversation::wants(const UniqueFd& socket, const Flow& out, const Flow& in) {
@@ -163,7 +179,7 @@ void Conversation::receive_some(const Streams& streams, const UniqueFd& socket, 
 
 void Conversation::broken(const char* how) {
   lost_ = true;
-  if (met_) fault_ = text() + ": " + how;
+  if (met_ && !forgiving_) fault_ = text() + ": " + how;
 }
 
 std::string Conversation::text() const {

@@ -42,12 +42,21 @@ class Conversation {
   Conversation(std::uint32_t id, UniqueFd client, Introduction introduction);
   // False: it has one.
   bool set_server(UniqueFd server) {
-    if (has_server_) return false;
+    if (has_server_) {
+      if (forgiving_) abort();
+      return forgiving_;
+    }
     has_server_ = met_ = true;
     if (!lost_) server_ = std::move(server);
     return true;
   }
   std::uint32_t id() const { return id_; }
+  // It may end before its time: then it is lost, and that is no fault. The gateway may tell the
+  // client why. A byte that is wrong is one all the same.
+  void forgive() { forgiving_ = true; }
+  bool forgiving() const { return forgiving_; }
+  // Both ends are gone, with a reset.
+  void abort();
 
   const Introduction& introduction() const { return introduction_; }
   // Another server has got the startup message: what it does with it.
@@ -117,11 +126,13 @@ class Conversation {
   bool met_ = false;  // a server knows of it, and it of no other
   bool lost_ = false;
   bool aborted_ = false;
+  bool forgiving_ = false;
   std::string fault_;
 
   Introduction introduction_;
   std::deque<std::string> messages_;  // the first has been said; empty: the client is in
   std::string welcome_;               // what it has yet to hear from the server that lets it in
+  bool welcome_begun_ = false;
   std::uint64_t heard_ = 0;
   std::uint32_t servers_ = 0;
   std::optional<std::uint64_t> first_place_;

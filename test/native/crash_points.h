@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Kills a process of the tests at a chosen step. Every system call of the data plane is two
 // steps, one before and one after it: the test executable defines these calls itself
-// (crash_points.cc), so the core is the one that is shipped. What the core stores in the
+// (system_calls.cc), so the core is the one that is shipped. What the core stores in the
 // ledger between two calls lies between two steps.
 //
 // Not with ThreadSanitizer, which has to see these calls itself.
@@ -13,13 +13,11 @@
 #include <atomic>
 #include <cstdint>
 
+#include "system_calls.h"
+
 namespace pg_gateway::test {
 
-#ifdef __SANITIZE_THREAD__
-inline constexpr bool kCountsSteps = false;
-#else
-inline constexpr bool kCountsSteps = true;
-#endif
+inline constexpr bool kCountsSteps = kSeesSystemCalls;
 
 // In memory that the tester shares with the process.
 struct StepBoard {

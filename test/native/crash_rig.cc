@@ -58,7 +58,7 @@ CrashRig::CrashRig(StepBoard& board, std::vector<std::uint64_t> kills, unsigned 
       workers_(workers),
       settings_(settings),
       listener_(listen_tcp()),
-      servers_(listen_tcp()) {
+      parties_(settings.hold_timeout_ns != 0) {
   ::setsockopt(listener_.get(), SOL_SOCKET, SO_SNDBUF, &kClientBytes, sizeof kClientBytes);
   // Without a name the kernel finds an abstract one (unix(7), autobind).
   local_listener_.reset(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
@@ -94,7 +94,7 @@ void CrashRig::be_gateway(int control, std::uint64_t kill_at) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   std::vector<int> kept = {control, listener_.get(), local_listener_.get()};
   for (const auto& [name, fd] : manager_.stored()) kept.push_back(fd.get());
-  const SocketAddress primary = address_of(servers_.get());
+  const SocketAddress primary = parties_.server();
   const auto decide = [&](Engine& engine, const Decision& decision) {
     std::optional<Route> route;
     if (decision.has_route) route = Route{decision.epoch, 0, primary};
@@ -164,10 +164,7 @@ void CrashRig::fail(const std::string& what) {
   if (!fault_.empty()) return;
   constexpr std::size_t kShown = 500;
   if (history_.size() > kShown) history_ = "..." + history_.substr(history_.size() - kShown);
-  fault_ = what + ";" + history_ + ";";
-  for (const Conversation& each : conversations_) {
-    if (!each.over() || each.lost()) fault_ += "\n  " + each.text();
-  }
+  fault_ = what + ";" + history_ + ";" + parties_.text();
 }
 
 Conversation& CrashRig::open() {
@@ -180,8 +177,7 @@ Conversation& CrashRig::open_local() {
 
 Conversation& CrashRig::begin(UniqueFd client) {
   if (!client.valid()) fail("connect");
-  return conversations_.emplace_back(static_cast<std::uint32_t>(conversations_.size() + 1),
-                                     std::move(client));
+  return parties_.add(std::move(client));
 }
 
 Conversation& CrashRig::open(Introduction introduction) {
@@ -194,8 +190,7 @@ Conversation& CrashRig::open_local(Introduction introduction) {
 
 Conversation& CrashRig::begin(UniqueFd client, Introduction introduction) {
   if (!client.valid()) fail("connect");
-  return conversations_.emplace_back(static_cast<std::uint32_t>(conversations_.size() + 1),
-                                     std::move(client), std::move(introduction));
+  return parties_.add(std::move(client), std::move(introduction));
 }
 
 void CrashRig::open_route() {
@@ -215,52 +210,8 @@ void CrashRig::send_route() {
   (void)send_all(control_.get(), bytes);
 }
 
-// Servers that are told by a startup message who their client is.
-void CrashRig::receive_guests() {
-  std::erase_if(receptions_, [&](Reception& reception) {
-    const Reception::Progress progress = reception.step(conversations_, resets_);
-    if (!reception.fault().empty()) fail(reception.fault());
-    if (progress == Reception::Progress::kLetIn &&
-        !reception.guest().set_server(reception.take_socket())) {
-      fail("two servers for " + reception.guest().text());
-    }
-    return progress != Reception::Progress::kWaiting;
-  });
-}
-
-void CrashRig::meet_servers() {
-  for (;;) {
-    UniqueFd server(::accept4(servers_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
-    if (!server.valid()) break;
-    if (settings_.hold_timeout_ns != 0) {
-      receptions_.emplace_back(std::move(server), connections_++);
-    } else {
-      strangers_.push_back({std::move(server), {}});
-    }
-  }
-  receive_guests();
-  std::erase_if(strangers_, [&](Stranger& stranger) {
-    const std::size_t wanted = Conversation::kIdBytes - stranger.id.size();
-    std::array<char, Conversation::kIdBytes> bytes{};
-    const ssize_t count = ::recv(stranger.server.get(), bytes.data(), wanted, MSG_DONTWAIT);
-    if (count == 0) return true;  // its client had gone before it said who it is
-    if (count < 0) return errno != EAGAIN;
-    stranger.id.append(bytes.data(), static_cast<std::size_t>(count));
-    if (stranger.id.size() < Conversation::kIdBytes) return false;
-    const std::uint32_t id = Conversation::read_id(stranger.id);
-    if (id == 0 || id > conversations_.size()) {
-      fail("a client nobody knows: " + std::to_string(id));
-    } else if (!conversations_[id - 1].set_server(std::move(stranger.server))) {
-      fail("two servers for " + conversations_[id - 1].text());
-    }
-    return true;
-  });
-}
-
 void CrashRig::check_conversations() {
-  for (const Conversation& each : conversations_) {
-    if (!each.fault().empty()) return fail(each.fault());
-  }
+  if (!parties_.fault().empty()) return fail(parties_.fault());
   if (lost() <= unparked_) return;
   // The sockets of a process may be closed before that which tells that it is dead.
   pollfd end{control_.get(), POLLIN, 0};
@@ -268,35 +219,12 @@ void CrashRig::check_conversations() {
   if (lost() > unparked_) fail(std::to_string(lost()) + " sessions lost");
 }
 
-std::size_t CrashRig::lost() const {
-  return static_cast<std::size_t>(std::count_if(conversations_.begin(), conversations_.end(),
-                                                [](const auto& each) { return each.lost(); }));
-}
-
 // One turn of the loop: whoever can do something does it.
 void CrashRig::turn(int timeout_ms) {
-  std::vector<pollfd> waiting = {
-      {manager_.fd(), POLLIN, 0}, {servers_.get(), POLLIN, 0}, {control_.get(), POLLIN, 0}};
-  for (const Stranger& stranger : strangers_) waiting.push_back({stranger.server.get(), POLLIN, 0});
-  for (const Reception& reception : receptions_) waiting.push_back({reception.fd(), POLLIN, 0});
-  const std::size_t first = waiting.size();
-  std::vector<Conversation*> talking;
-  for (Conversation& each : conversations_) {
-    if (each.over()) continue;
-    talking.push_back(&each);
-    waiting.push_back(each.client_wants());
-    waiting.push_back(each.server_wants());
-  }
-  ::poll(waiting.data(), waiting.size(), timeout_ms);
+  std::vector<pollfd> waiting = {{manager_.fd(), POLLIN, 0}, {control_.get(), POLLIN, 0}};
+  parties_.turn(waiting, timeout_ms);
   if (waiting[0].revents != 0) manager_.handle_notifications();
-  for (std::size_t i = 0; i < talking.size(); ++i) {
-    const short client = waiting[first + 2 * i].revents;
-    const short server = waiting[first + 2 * i + 1].revents;
-    if (client != 0) talking[i]->client_step(streams_, client);
-    if (server != 0) talking[i]->server_step(streams_, server);
-  }
-  meet_servers();
-  if ((waiting[2].revents & POLLHUP) != 0) gateway_died();
+  if ((waiting[1].revents & POLLHUP) != 0) gateway_died();
   check_conversations();
 }
 
@@ -309,19 +237,13 @@ bool CrashRig::run(const char* what, const std::function<bool()>& condition) {
   return fault_.empty();
 }
 
-std::uint64_t CrashRig::progress() const {
-  std::uint64_t sum = 0;
-  for (const Conversation& each : conversations_) sum += each.progress();
-  return sum;
-}
-
 bool CrashRig::run_until_stuck() {
   std::uint64_t before = 0;
   std::int64_t since = 0;
   return run("stuck", [&] {
     const std::int64_t now = monotonic_ns();
-    if (progress() != before || since == 0) {
-      before = progress();
+    if (parties_.progress() != before || since == 0) {
+      before = parties_.progress();
       since = now;
     }
     if (now - since > kStuckNs) return true;

@@ -10,16 +10,14 @@
 #include <sys/types.h>
 
 #include <cstdint>
-#include <deque>
 #include <functional>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "conversation.h"
 #include "crash_points.h"
-#include "introduction.h"
 #include "mailbox.h"
+#include "parties.h"
 #include "service_manager.h"
 #include "session_store.h"
 #include "support.h"
@@ -47,7 +45,7 @@ class CrashRig {
   // There is none: the server is proven not to be the primary.
   void withdraw_route();
   // So many requests for encryption are answered by a reset.
-  void reset_requests(unsigned count) { resets_ = count; }
+  void reset_requests(unsigned count) { parties_.reset_requests(count); }
   // Lets everything happen until the condition holds. False: there was a fault, or it never
   // did, which is one.
   bool run(const char* what, const std::function<bool()>& condition);
@@ -71,7 +69,7 @@ class CrashRig {
   std::vector<std::uint64_t> steps() const;
   // How the processes died, for who reads of a fault.
   std::string history() const { return history_; }
-  std::size_t lost() const;
+  std::size_t lost() const { return parties_.lost(); }
   const ServiceManager& manager() const { return manager_; }
 
  private:
@@ -81,18 +79,9 @@ class CrashRig {
   void send_route();
   [[noreturn]] void be_gateway(int control, std::uint64_t kill_at);
   void turn(int timeout_ms);
-  void look_after_gateway();
   void gateway_died();
-  void meet_servers();
-  void receive_guests();
   void check_conversations();
   void fail(const std::string& what);
-  std::uint64_t progress() const;
-
-  struct Stranger {
-    UniqueFd server;
-    std::string id;
-  };
 
   // What the control plane has decided.
   struct Decision {
@@ -101,7 +90,6 @@ class CrashRig {
     bool has_route = false;
   };
 
-  const Streams streams_;
   StepBoard& board_;
   std::vector<std::uint64_t> kills_;
   unsigned workers_;
@@ -110,18 +98,13 @@ class CrashRig {
   ServiceManager manager_;
   UniqueFd listener_;
   UniqueFd local_listener_;
-  UniqueFd servers_;
   UniqueFd control_;
   pid_t gateway_ = -1;
   bool asked_to_end_ = false;
   std::size_t started_ = 0;
   std::size_t unparked_ = 0;  // clients that a kill may have cost
   std::vector<std::uint64_t> steps_;
-  std::deque<Conversation> conversations_;
-  std::vector<Stranger> strangers_;
-  std::vector<Reception> receptions_;
-  std::uint64_t connections_ = 0;
-  unsigned resets_ = 0;
+  Parties parties_;
   std::string fault_;
   std::string history_;
 };

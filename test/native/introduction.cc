@@ -126,20 +126,20 @@ Reception::Progress Reception::recognise(std::deque<Conversation>& all) {
   return Progress::kWaiting;
 }
 
+// Whether the client has lost its session by it, or is with another server, it knows itself.
+Reception::Progress Reception::left(const char* how) {
+  return manner_ == Manner::kWelcome && !guest_->forgiving() ? broken(how) : Progress::kGone;
+}
+
 // Nobody says a word to it after the startup message, until it has answered.
 Reception::Progress Reception::answer() {
   char byte = 0;
   const ssize_t count = ::recv(fd(), &byte, 1, MSG_DONTWAIT);
   if (count > 0) return broken("more than a startup message");
-  if (count == 0 || errno != EAGAIN) {
-    return manner_ == Manner::kWelcome ? broken("left while it let the client in")
-                                       : Progress::kGone;
-  }
+  if (count == 0 || errno != EAGAIN) return left("left while it let the client in");
   if (manner_ == Manner::kSilent || monotonic_ns() < next_piece_ns_) return Progress::kWaiting;
   if (pieces_.empty()) return part();
-  if (!send_all(fd(), pieces_.front())) {
-    return manner_ == Manner::kWelcome ? broken("cannot let the client in") : Progress::kGone;
-  }
+  if (!send_all(fd(), pieces_.front())) return left("cannot let the client in");
   pieces_.pop_front();
   next_piece_ns_ = monotonic_ns() + kPieceNs;
   return pieces_.empty() ? part() : Progress::kWaiting;

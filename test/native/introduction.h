@@ -59,6 +59,7 @@ class Reception {
   Progress recognise(std::deque<Conversation>& all);
   Progress answer();
   Progress part();
+  Progress left(const char* how);
   Progress broken(const std::string& what);
 
   UniqueFd socket_;

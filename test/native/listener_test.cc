@@ -109,7 +109,7 @@ TEST_CASE("an AF_UNIX socket is adopted as what it is") {
   Result<Listener> adopted = adopt_listener(bound.release(), {});
   REQUIRE(adopted.ok());
   CHECK_FALSE(adopted.value().tcp);
-  CHECK(local_port(adopted.value().fd.get()) == 0);
+  CHECK(local_port(adopted.value().fd.get()).value() == 0);
   ::unlink(path.c_str());
 }
 
@@ -141,7 +141,7 @@ TEST_CASE("what is no listening stream socket is named, and left open") {
 TEST_CASE("binding") {
   Result<UniqueFd> bound = bind_listener("127.0.0.1", 0);
   REQUIRE(bound.ok());
-  const std::uint16_t port = local_port(bound.value().get());
+  const std::uint16_t port = local_port(bound.value().get()).value();
   CHECK(port > 0);
   CHECK(option(bound.value().get(), SOL_SOCKET, SO_ACCEPTCONN) == 1);
   CHECK(option(bound.value().get(), SOL_SOCKET, SO_REUSEADDR) == 1);
@@ -156,12 +156,19 @@ TEST_CASE("binding") {
   CHECK(nonsense.error().code == EINVAL);
 }
 
+TEST_CASE("a port that cannot be told is no port") {
+  const UniqueFd file(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  const Result<std::uint16_t> port = local_port(file.get());
+  REQUIRE_FALSE(port.ok());
+  CHECK(port.error().text() == "getsockname: Socket operation on non-socket (ENOTSOCK)");
+}
+
 TEST_CASE("the IPv6 wildcard serves IPv4 too, an IPv6 address does not") {
   if (!test::has_ipv6()) return;
   Result<UniqueFd> any = bind_listener("::", 0);
   REQUIRE(any.ok());
   CHECK(option(any.value().get(), IPPROTO_IPV6, IPV6_V6ONLY) == 0);
-  const std::uint16_t port = local_port(any.value().get());
+  const std::uint16_t port = local_port(any.value().get()).value();
   CHECK(port > 0);
   for (const char* host : {"127.0.0.1", "::1"}) {
     CHECK(test::connect_to(parse_address(host, port).take()).valid());

@@ -28,7 +28,7 @@ const INTEGRATION_DEADLINE_MS = 900_000;
 const LEFT_OUT = ['integration/cost', 'integration/idle', 'integration/demo', 'integration/memory'];
 const SHORT = ['native/', 'integration/sessions'];
 /** Hundreds of forks, each of which copies the shadow memory: minutes. */
-const LONG_CASES = ['*killed*', '*damaged ledger*', '*strange messages*'];
+const LONG_CASES = ['*killed*', '*system call that fails costs*', '*damaged ledger*', '*strange messages*'];
 
 const LIBRARIES: Readonly<Record<Kind, string>> = { address: 'libasan.so', thread: 'libtsan.so' };
 

@@ -97,6 +97,15 @@ test('but not for ever', async () => {
   assert.is(calls.filter((call) => call.startsWith('release')).length, 9);
 });
 
+test('a port that is not known is an error, and no other port is taken for it', async () => {
+  const { calls, binder } = kernel({ '::1': systemError('ENOBUFS', -105) });
+  assert.is(
+    await messageOf(bindAddresses('accept clients', ['::1', '127.0.0.1'], 0, binder)),
+    'LISTEN_FAILED: cannot accept clients on [::1]:0: ENOBUFS (no buffer space available)',
+  );
+  assert.equal(calls, ['::1 0']);
+});
+
 test('a port that was asked for is the only one tried', async () => {
   const { calls, binder } = kernel({ '127.0.0.1': taken });
   assert.match(
