@@ -79,7 +79,9 @@ SessionFacts facts_of(const Session& session, std::int64_t now_ns) {
   facts.bytes_up = session.delivered_up();
   facts.bytes_down = session.delivered_down();
   if (session.state() == SessionState::kHeld || !session.backend.valid()) return facts;
-  facts.source_port = local_port(session.backend.get());
+  if (Result<std::uint16_t> port = local_port(session.backend.get()); port.ok()) {
+    facts.source_port = port.take();
+  }
   // Before the server has answered its SYN nothing ever came or went.
   if (session.state() != SessionState::kConnecting) ask_kernel(session.backend.get(), facts);
   return facts;

@@ -54,7 +54,9 @@ void SessionLog::add(SessionEventKind kind, std::uint8_t reason, std::uint32_t s
   event.client = known.client;
   if (kind == SessionEventKind::kTurnedAway) return push(event);
   if (known.source_port == 0 && session.backend.valid()) {
-    known.source_port = local_port(session.backend.get());
+    if (Result<std::uint16_t> port = local_port(session.backend.get()); port.ok()) {
+      known.source_port = port.take();
+    }
   }
   event.server = session.server;
   event.source_port = known.source_port;
