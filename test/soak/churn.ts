@@ -17,8 +17,8 @@ const ENDS = [
 type End = (typeof ENDS)[number][0];
 
 const TICK_MS = 50;
-/** More at once than this, while they wait for a primary, would be turned away (MAX_HELD). */
-const MOST_AT_ONCE = 700;
+/** At most the sessions of so many seconds are there at once, when they take that long: no more come until some have gone. */
+const MOST_AT_ONCE_SECONDS = 2;
 /** Longer than the gateway lets a client wait. */
 const DEADLINE_MS = 30_000;
 
@@ -62,7 +62,7 @@ export class Churn {
   #tick(): void {
     const due = ((performance.now() - this.#startedMs) / 1000) * this.#perSecond - this.#started - this.#skipped;
     for (let number = 0; number < due; number += 1) {
-      if (this.#open.size >= MOST_AT_ONCE) {
+      if (this.#open.size >= this.#perSecond * MOST_AT_ONCE_SECONDS) {
         this.#skipped += 1;
         continue;
       }

@@ -82,7 +82,7 @@ const TINY: Settings = {
   warmUpSeconds: 4,
   failoverEverySeconds: 8,
   reloadEverySeconds: 4,
-  churnPerSecond: 50,
+  churnPerSecond: 20,
   listeners: 4,
   copyMegabytes: 2,
   idleSessions: 200,
