@@ -53,6 +53,7 @@ class FaultCases {
   std::vector<Case> sample(std::uint64_t seed) const;
   void run(const std::vector<Case>& cases);
   void judge(const Case& tried, const Outcome& outcome, int status);
+  void fail(const std::string& what);
 
   // By course: how often each call is made.
   std::vector<std::map<std::string, unsigned>> calls_;

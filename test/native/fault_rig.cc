@@ -22,7 +22,7 @@ constexpr std::int64_t kNsPerMs = 1'000'000;
 #ifdef __SANITIZE_ADDRESS__
 constexpr std::int64_t kPatienceNs = 60'000 * kNsPerMs;
 #else
-constexpr std::int64_t kPatienceNs = 5000 * kNsPerMs;
+constexpr std::int64_t kPatienceNs = 10'000 * kNsPerMs;
 #endif
 // Conditions are looked at so often even if nothing happens.
 constexpr int kTurnMs = 2;
@@ -36,8 +36,8 @@ constexpr std::uint64_t kIdleCalls = 20;
 Settings impatient() {
   Settings settings;
   settings.connect_timeout_ns = 60 * kNsPerMs;
-  settings.hold_timeout_ns = 4000 * kNsPerMs;
-  settings.startup_timeout_ns = 4000 * kNsPerMs;
+  settings.hold_timeout_ns = 8000 * kNsPerMs;
+  settings.startup_timeout_ns = 8000 * kNsPerMs;
   settings.farewell_timeout_ns = 1000 * kNsPerMs;
   settings.log_sessions = true;
   // Near enough that the next descriptor is looked at before each client.
