@@ -16,7 +16,7 @@ import { Load } from '../patroni/load.js';
 import type { Route } from '../patroni/load.js';
 import { figuresOf, textOf } from '../patroni/summary.js';
 import { HaProxy } from './haproxy.js';
-import { say } from './progress.js';
+import { print, say } from './progress.js';
 import { firstLine, hardware, keep, postgresVersion, today } from './results.js';
 
 const HELP = `Usage: npm run bench:failover -- [OPTION]... [KIND]...
@@ -154,12 +154,12 @@ async function report(done: readonly Round[], routes: readonly string[], gateway
     `|${' --- |'.repeat(9)}`,
     ...lines,
   ].join('\n');
-  console.log(`\n${table}\n\n${machine}`);
+  print(`\n${table}\n\n${machine}`);
   const [file] = await keep('failover', {
     json: `${JSON.stringify({ machine, figures, rounds: done }, undefined, 2)}\n`,
     'gateway.log': gatewayLog,
   });
-  console.log(file);
+  print(file ?? '');
 }
 
 async function describeMachine(): Promise<string> {

@@ -12,7 +12,7 @@ import { mixed } from './mixed.js';
 import { oltp } from './oltp.js';
 import type { Part } from './part.js';
 import { peerVersion } from './peers.js';
-import { Progress, say } from './progress.js';
+import { print, Progress, say } from './progress.js';
 import { hardware, keep, postgresVersion, revision, today } from './results.js';
 import { distinct } from './samples.js';
 import type { Sample } from './samples.js';
@@ -48,7 +48,7 @@ async function bench(settings: Settings): Promise<void> {
           samples.push(sample);
         },
         finished: (of, what) => {
-          console.log(`\n${of.title}\n\n${caseTable(samples, of, what)}\n`);
+          print(`\n${of.title}\n\n${caseTable(samples, of, what)}\n`);
         },
       });
     }
@@ -71,15 +71,15 @@ async function report(
   const overview = overviewTable(samples, parts);
   const lines = targetLines(targets);
   const markdown = `${overview}\n\n(${roundsText(settings)} ${machine}.)\n`;
-  console.log(`${LEGEND}\n`);
-  if (settings.markdown) console.log(markdown);
-  if (lines.length > 0) console.log(`Targets:\n  ${lines.join('\n  ')}\n`);
+  print(`${LEGEND}\n`);
+  if (settings.markdown) print(markdown);
+  if (lines.length > 0) print(`Targets:\n  ${lines.join('\n  ')}\n`);
   const files = await keep(settings.tiny ? 'tiny' : 'perf', {
     json: `${JSON.stringify({ versions, settings, targets, samples }, undefined, 2)}\n`,
     svg: chartOf(samples, parts, machine),
     md: `${markdown}\n${lines.map((line) => `- ${line}`).join('\n')}\n`,
   });
-  for (const file of files) console.log(file);
+  for (const file of files) print(file);
 }
 
 async function versionsOf(settings: Settings): Promise<Record<string, string>> {

@@ -24,7 +24,7 @@ const DECISION_MS = 500;
 
 /** Plays it. What it starts is registered to be closed at the end of the process. */
 export async function playFailover(narrator: Narrator): Promise<Stage> {
-  narrator.title('pg-gateway: a failover, as a client sees it');
+  narrator.title('pg-gateway: a failover, as a client sees it; about ten seconds');
   const [primary, next, other] = await startCluster(narrator);
   const servers = [primary, next, other];
   const candidates = servers.map(({ candidate }) => candidate);

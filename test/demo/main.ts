@@ -32,11 +32,13 @@ const EXIT_USAGE = 64;
 
 /** Plays, and takes everything away. */
 async function play(): Promise<number> {
+  const narrator = new Narrator();
   try {
-    const { good } = await playFailover(new Narrator());
+    const { good } = await playFailover(narrator);
     return good ? 0 : 1;
   } finally {
     await closeAll();
+    narrator.close();
   }
 }
 
@@ -80,6 +82,7 @@ async function keep(): Promise<number> {
   narrator.title('It keeps running');
   narrator.detail(`connect:  ${postgresProgram('psql')} -h ${host} -p ${port} -U ${SUPERUSER} postgres`);
   narrator.detail(`end it:   kill ${process.pid}`);
+  narrator.close();
   process.stdout.write('\n', () => process.send?.('kept'));
   return new Promise(() => undefined);
 }

@@ -2,11 +2,15 @@
 // What the demo prints: one line for each thing that happens, with the seconds
 // since the start; never silent for more than two seconds. Colours only on a terminal.
 
-const SILENCE_MS = 2000;
+import { SignOfLife } from '../helpers/sign-of-life.js';
+
 const TIME_WIDTH = 7;
 
 export class Narrator {
   readonly #start = performance.now();
+  readonly #life = new SignOfLife(() => {
+    this.say('...');
+  });
   readonly #colours = process.stdout.isTTY && process.env['NO_COLOR'] === undefined;
 
   /** Seconds since the start, as in ` 12.34`. */
@@ -27,17 +31,15 @@ export class Narrator {
     this.#print(`\n${this.#style('1', text)}`);
   }
 
-  /** Says what is being done, and that it still is. */
+  /** Says what is being done. */
   async during<T>(text: string, work: Promise<T>): Promise<T> {
     this.say(text);
-    const life = setInterval(() => {
-      this.say('...');
-    }, SILENCE_MS);
-    try {
-      return await work;
-    } finally {
-      clearInterval(life);
-    }
+    return work;
+  }
+
+  /** The story is over: from now on silence is right. */
+  close(): void {
+    this.#life.close();
   }
 
   good(text: string): string {
@@ -57,6 +59,7 @@ export class Narrator {
   }
 
   #print(line: string): void {
+    this.#life.heard();
     process.stdout.write(`${line}\n`);
   }
 }

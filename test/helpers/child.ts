@@ -49,6 +49,8 @@ export class Child {
   #stderr = '';
   #end: Ended | undefined;
   #onOutput: (() => void)[] = [];
+  #heardAt: number | undefined;
+  #longestSilenceMs = 0;
 
   /** @throws Error if the program cannot be started (synchronously known reasons only; else `ended` tells) */
   constructor(command: readonly string[], options: ChildOptions = {}) {
@@ -87,6 +89,11 @@ export class Child {
   /** undefined while it runs. */
   get result(): Ended | undefined {
     return this.#end;
+  }
+
+  /** The longest time without any output, from its first output to its end. */
+  get longestSilenceMs(): number {
+    return this.#longestSilenceMs;
   }
 
   write(text: string): void {
@@ -184,6 +191,9 @@ export class Child {
   }
 
   #tellOutput(): void {
+    const now = performance.now();
+    this.#longestSilenceMs = Math.max(this.#longestSilenceMs, now - (this.#heardAt ?? now));
+    this.#heardAt = now;
     for (const look of [...this.#onOutput]) look();
   }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Runs test files: each is a process of its own with a deadline. Prints a line for
-// each as it ends, and a sign of life for those that take long; the output of a file
-// only if it failed.
+// each as it ends, a sign of life for those that take long, and dots in between; the output
+// of a file only if it failed.
 
 import { fork, spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
@@ -9,8 +9,10 @@ import { existsSync, readdirSync } from 'node:fs';
 import { join, relative } from 'node:path';
 
 import { atExit } from './cleanup.js';
+import { forecast, remember } from './durations.js';
 import { PROJECT_ROOT, testFile } from './paths.js';
 import { descendantsOf, signal } from './processes.js';
+import { SignOfLife } from './sign-of-life.js';
 import type { ProgressMessage } from './suite.js';
 
 export interface TestFile {
@@ -42,11 +44,15 @@ const CLEANUP_MS = 15_000;
 const SIGN_OF_LIFE_MS = 10_000;
 const OUTPUT_LIMIT = 4 * 1024 * 1024;
 
+let dots: SignOfLife | undefined;
+/** Whether the line that was begun last is of dots. */
+let dotted = false;
+
 const SAY_COLOURS = process.stdout.isTTY && process.env['NO_COLOR'] === undefined;
 
 /** The sources say what there is: a compiled file may be of a test that has gone. */
 export function testFiles(
-  folder: 'unit' | 'integration' | 'network' | 'system' | 'patroni' | 'majors' | 'prometheus',
+  folder: 'unit' | 'integration' | 'network' | 'system' | 'patroni' | 'majors' | 'prometheus' | 'guides',
   deadlineMs: number,
 ): TestFile[] {
   const root = testFile(folder);
@@ -102,11 +108,24 @@ export class Run {
   }
 
   async group({ files, atOnce }: Group): Promise<void> {
+    if (files.length === 0) return;
+    say(
+      forecast(
+        files.map(({ name }) => name),
+        atOnce,
+      ),
+    );
     const waiting = [...files];
+    dots ??= new SignOfLife(() => {
+      process.stdout.write('.');
+      dotted = true;
+    });
     const work = async (): Promise<void> => {
       for (let file = waiting.shift(); file !== undefined; file = waiting.shift()) await this.#file(file);
     };
     await Promise.all(Array.from({ length: atOnce }, work));
+    dots.close();
+    dots = undefined;
   }
 
   async #file(file: TestFile): Promise<void> {
@@ -119,7 +138,9 @@ export class Run {
     const failed = (counts?.failed ?? 0) + own + missing;
     this.#passed += counts?.passed ?? 0;
     this.#failed += failed;
-    const seconds = ((performance.now() - start) / 1000).toFixed(1);
+    const took = (performance.now() - start) / 1000;
+    const seconds = took.toFixed(1);
+    if (failed === 0) remember(file.name, took);
     const result = [
       `${counts?.passed ?? 0} passed`,
       ...(failed === 0 ? [] : [`${failed} failed`]),
@@ -213,8 +234,11 @@ function stopAtDeadline(child: ChildProcess, deadlineMs: number): () => boolean 
   };
 }
 
+/** One line. */
 export function say(text: string): void {
-  process.stdout.write(`${text}\n`);
+  dots?.heard();
+  process.stdout.write(dotted ? `\n${text}\n` : `${text}\n`);
+  dotted = false;
 }
 
 function green(text: string): string {

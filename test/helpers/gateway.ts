@@ -42,7 +42,7 @@ const DEFAULTS: Readonly<Record<string, string>> = {
 };
 
 const CONFIG_FILE = 'pg-gateway.toml';
-const READY_DEADLINE_MS = 20_000;
+const READY_DEADLINE_MS = 60_000;
 const STOP_DEADLINE_MS = 10_000;
 
 export class Gateway {

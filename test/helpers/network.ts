@@ -50,7 +50,7 @@ export class Network {
   static async create(hosts: Readonly<Record<string, SlowLink | 'fast'>>): Promise<Network> {
     const network = new Network();
     try {
-      await network.#prepare();
+      await prepareOwnNetwork();
       for (const [name, link] of Object.entries(hosts)) await network.#add(name, link);
     } catch (error) {
       await network.close();
@@ -99,26 +99,12 @@ export class Network {
     this.#hosts.length = 0;
   }
 
-  async #prepare(): Promise<void> {
-    if (!existsSync(`${NAMESPACES}/.own`)) {
-      await mkdir(NAMESPACES, { recursive: true });
-      // The names of those outside must neither be seen nor be met.
-      await succeed(['mount', '-t', 'tmpfs', 'tmpfs', NAMESPACES]);
-      await writeFile(`${NAMESPACES}/.own`, '');
-    }
-    await ip('link set lo up');
-    const ipv4 = '/proc/sys/net/ipv4';
-    await writeFile(`${ipv4}/ip_forward`, '1');
-    // A packet whose answer would be lost comes through all the same.
-    for (const scope of ['all', 'default']) await writeFile(`${ipv4}/conf/${scope}/rp_filter`, '0');
-  }
-
   async #add(name: string, link: SlowLink | 'fast'): Promise<void> {
     const number = this.#hosts.length + 1;
     const [here, address] = [`10.77.${number}.1`, `10.77.${number}.2`];
     const near = nearEnd(name);
     await ip(`netns add ${name}`);
-    this.#hosts.push({ name, address, enter: ['nsenter', `--net=${NAMESPACES}/${name}`] });
+    this.#hosts.push({ name, address, enter: entering(name) });
     if (link === 'fast') {
       await ip(`link add ${near} type veth peer name eth0 netns ${name}`);
     } else {
@@ -144,6 +130,27 @@ function nearEnd(name: string): string {
   return `to-${name}`;
 }
 
-async function ip(args: string): Promise<void> {
+/** Where hosts can be made: names of their own, a loopback interface, packets that are forwarded. Idempotent. */
+export async function prepareOwnNetwork(): Promise<void> {
+  if (!existsSync(`${NAMESPACES}/.own`)) {
+    await mkdir(NAMESPACES, { recursive: true });
+    // The names of those outside must neither be seen nor be met.
+    await succeed(['mount', '-t', 'tmpfs', 'tmpfs', NAMESPACES]);
+    await writeFile(`${NAMESPACES}/.own`, '');
+  }
+  await ip('link set lo up');
+  const ipv4 = '/proc/sys/net/ipv4';
+  await writeFile(`${ipv4}/ip_forward`, '1');
+  // A packet whose answer would be lost comes through all the same.
+  for (const scope of ['all', 'default']) await writeFile(`${ipv4}/conf/${scope}/rp_filter`, '0');
+}
+
+/** What `enter` of a host is: the namespace has the name of the host. */
+export function entering(name: string): readonly string[] {
+  return ['nsenter', `--net=${NAMESPACES}/${name}`];
+}
+
+/** One ip(8) command, of words without spaces. @throws Error with its output if it fails */
+export async function ip(args: string): Promise<void> {
   await succeed(['ip', ...args.split(' ')]);
 }

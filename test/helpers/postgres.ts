@@ -111,6 +111,14 @@ export class PostgresServer {
     });
   }
 
+  /** A server that accepts connections, on the data directory that `fill` makes. */
+  static async createFrom(
+    fill: (dataDir: string) => Promise<void>,
+    options: ServerOptions = {},
+  ): Promise<PostgresServer> {
+    return PostgresServer.#make(options, ({ dataDir }) => fill(dataDir));
+  }
+
   static async #make(options: ServerOptions, fill: (server: PostgresServer) => Promise<void>): Promise<PostgresServer> {
     const server = new PostgresServer(await temporaryFolder(), options);
     try {

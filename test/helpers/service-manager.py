@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 # What systemd does for a service, for tests: holds listening sockets, hands them over, takes notifications.
 #
-#   service-manager.py hold [--store] FOLDER NAME=KIND...   KIND: tcp4, tcp6, unix, unlistened, file
+#   service-manager.py hold [--store] FOLDER NAME=KIND...   KIND: tcp4, tcp6, unix, unlistened, file, HOST:PORT, /PATH
 #   service-manager.py exec FOLDER COMMAND...
 #
 # `hold` makes the sockets and keeps them until its standard input ends; FOLDER gets `control`, where it gives the
@@ -32,9 +32,17 @@ def open_socket(folder, number, name, kind):
         made.bind(os.path.join(folder, f".s.PGSQL.{number}"))
         made.listen(128)
         return made.detach(), {"name": name, "host": folder, "port": number}
-    host = "::1" if kind == "tcp6" else "127.0.0.1"
+    if kind.startswith("/"):
+        made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        made.bind(kind)
+        made.listen(128)
+        return made.detach(), {"name": name, "host": kind, "port": 0}
+    host, port = "::1" if kind == "tcp6" else "127.0.0.1", 0
+    if ":" in kind:
+        host, port = kind.rsplit(":", 1)
     made = socket.socket(socket.AF_INET6 if kind == "tcp6" else socket.AF_INET, socket.SOCK_STREAM)
-    made.bind((host, 0))
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    made.bind((host, int(port)))
     if kind != "unlistened":
         made.listen(128)
     port = made.getsockname()[1]

@@ -8,9 +8,11 @@ import { join } from 'node:path';
 import { Child } from './child.js';
 import { ADDON, PRELOAD, temporaryFolder, testFile } from './paths.js';
 import type { TemporaryFolder } from './paths.js';
+import type { Host } from './network.js';
 import type { Target } from './psql.js';
 
-export type SocketKind = 'tcp4' | 'tcp6' | 'unix' | 'unlistened' | 'file';
+/** The last two are addresses as ListenStream= has them: IPv4 with a port, and the path of a UNIX socket. */
+export type SocketKind = 'tcp4' | 'tcp6' | 'unix' | 'unlistened' | 'file' | `${string}:${number}` | `/${string}`;
 
 /** FileDescriptorName= and what it is. */
 export type SocketSpecification = readonly [name: string, kind: SocketKind];
@@ -23,31 +25,53 @@ interface Held extends Target {
 export type Notification = ReadonlyMap<string, string>;
 
 const SCRIPT = testFile('helpers/service-manager.py');
+const START_DEADLINE_MS = 60_000;
 
 export class ServiceManager {
   /** In the order they are handed over; where clients reach them. */
   readonly sockets: readonly Held[];
   readonly #folder: TemporaryFolder;
   readonly #child: Child;
+  readonly #enter: readonly string[];
 
-  private constructor(folder: TemporaryFolder, child: Child, sockets: readonly Held[]) {
+  private constructor(folder: TemporaryFolder, child: Child, sockets: readonly Held[], enter: readonly string[]) {
     this.#folder = folder;
     this.#child = child;
+    this.#enter = enter;
     this.sockets = sockets;
   }
 
-  /** @param store whether it has a file descriptor store, and so keeps what a service leaves for its next process */
-  static async start(sockets: readonly SocketSpecification[], { store = false } = {}): Promise<ServiceManager> {
+  /**
+   * @param store whether it has a file descriptor store, and so keeps what a service leaves for its next process
+   * @param on the host on which its sockets are, and its service runs
+   */
+  static async start(
+    sockets: readonly SocketSpecification[],
+    { store = false, on }: { readonly store?: boolean; readonly on?: Host } = {},
+  ): Promise<ServiceManager> {
+    const enter = on?.enter ?? [];
     const folder = await temporaryFolder();
     const names = sockets.map(([name, kind]) => `${name}=${kind}`);
-    const child = new Child(['python3', SCRIPT, 'hold', ...(store ? ['--store'] : []), folder.path, ...names]);
+    const child = new Child([
+      ...enter,
+      'python3',
+      SCRIPT,
+      'hold',
+      ...(store ? ['--store'] : []),
+      folder.path,
+      ...names,
+    ]);
     try {
-      const [first = ''] = await child.output('the sockets', (stdout) => {
-        return stdout.includes('\n') ? stdout.split('\n') : undefined;
-      });
+      const [first = ''] = await child.output(
+        'the sockets',
+        (stdout) => {
+          return stdout.includes('\n') ? stdout.split('\n') : undefined;
+        },
+        START_DEADLINE_MS,
+      );
       // The first line of the script is of this form.
       const { sockets: held } = JSON.parse(first) as { sockets: Held[] };
-      return new ServiceManager(folder, child, held);
+      return new ServiceManager(folder, child, held, enter);
     } catch (error) {
       await child.close();
       await folder.close();
@@ -57,7 +81,7 @@ export class ServiceManager {
 
   /** For `Gateway.start`: gives a process all the sockets and the place for notifications, then becomes `node`. */
   get launcher(): readonly string[] {
-    return ['python3', SCRIPT, 'exec', this.#folder.path, process.execPath];
+    return [...this.#enter, 'python3', SCRIPT, 'exec', this.#folder.path, process.execPath];
   }
 
   /** NOTIFY_SOCKET of a service that is started without one of the launchers, which take time of their own. */
@@ -84,6 +108,11 @@ export class ServiceManager {
   /** Waits for one for which `accept` holds; those before the number `from` are not looked at. */
   notified(what: string, accept: (notification: Notification) => boolean, from = 0): Promise<Notification> {
     return this.#child.output(what, (stdout) => parse(stdout).slice(from).find(accept));
+  }
+
+  /** Its sockets, and what it has kept, end with it, as with the machine. */
+  kill(): void {
+    this.#child.kill('SIGKILL');
   }
 
   async close(): Promise<void> {

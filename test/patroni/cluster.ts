@@ -29,8 +29,11 @@ export class PatroniCluster {
     this.nodes = nodes;
   }
 
-  /** All three run, two of them stream, one of them synchronously. */
-  static async start(): Promise<PatroniCluster> {
+  /**
+   * All three run, two of them stream, one of them synchronously.
+   * @param hba lines of pg_hba.conf ahead of those that let everybody in
+   */
+  static async start({ hba = [] }: { readonly hba?: readonly string[] } = {}): Promise<PatroniCluster> {
     const folder = await temporaryFolder();
     await makeOwned(folder.path);
     await own(folder.path);
@@ -38,7 +41,7 @@ export class PatroniCluster {
     await issueCertificate(folder.path, 'localhost', join(folder.path, 'server'), ['DNS:localhost', 'IP:127.0.0.1']);
     await own(join(folder.path, 'server.key'));
     const etcd = await Etcd.start(folder.path);
-    const surroundings = { folder: folder.path, etcdPort: etcd.port };
+    const surroundings = { folder: folder.path, etcdPort: etcd.port, hba };
     const nodes: PatroniNode[] = [];
     for (const name of NAMES) nodes.push(await PatroniNode.create(name, surroundings));
     const cluster = new PatroniCluster(folder, etcd, nodes);

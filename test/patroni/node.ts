@@ -16,6 +16,8 @@ import { Kept } from './kept.js';
 export interface Surroundings {
   readonly folder: string;
   readonly etcdPort: number;
+  /** Lines of pg_hba.conf ahead of those that let everybody in. */
+  readonly hba: readonly string[];
 }
 
 /** Of `GET /patroni`; only what is used. */
@@ -69,13 +71,18 @@ export class PatroniNode {
   static async create(name: string, surroundings: Surroundings): Promise<PatroniNode> {
     const node = new PatroniNode(name, { port: await freePort(), restPort: await freePort() }, surroundings);
     // JSON is YAML.
-    await writeFile(node.#configFile, JSON.stringify(node.#configuration(), undefined, 2));
+    await writeFile(node.configFile, JSON.stringify(node.#configuration(), undefined, 2));
     return node;
   }
 
   /** As the candidate list has it. */
   get candidate(): string {
     return `${this.host}:${this.port}`;
+  }
+
+  /** Of Patroni. */
+  get configFile(): string {
+    return join(this.#in.folder, `${this.name}.yml`);
   }
 
   get dataDir(): string {
@@ -89,7 +96,7 @@ export class PatroniNode {
 
   /** Starts Patroni, which starts the server as what it has to be. */
   async start(): Promise<void> {
-    this.#processes = [...this.#processes, await Kept.start(['patroni', this.#configFile])];
+    this.#processes = [...this.#processes, await Kept.start(['patroni', this.configFile])];
   }
 
   query(sql: string): Promise<string> {
@@ -161,16 +168,12 @@ export class PatroniNode {
     this.#processes = [];
   }
 
-  get #configFile(): string {
-    return join(this.#in.folder, `${this.name}.yml`);
-  }
-
   async #postmaster(): Promise<number> {
     return Number((await readFile(join(this.dataDir, 'postmaster.pid'), 'utf8')).split('\n')[0]);
   }
 
   #configuration(): unknown {
-    const { folder, etcdPort } = this.#in;
+    const { folder, etcdPort, hba } = this.#in;
     const rest = `127.0.0.1:${this.restPort}`;
     const user = (username: string): unknown => ({ username, password: username });
     return {
@@ -196,7 +199,12 @@ export class PatroniNode {
           ssl_cert_file: join(folder, 'server.crt'),
           ssl_key_file: join(folder, 'server.key'),
         },
-        pg_hba: ['local all all trust', 'host all all 127.0.0.1/32 trust', 'host replication all 127.0.0.1/32 trust'],
+        pg_hba: [
+          ...hba,
+          'local all all trust',
+          'host all all 127.0.0.1/32 trust',
+          'host replication all 127.0.0.1/32 trust',
+        ],
       },
     };
   }
