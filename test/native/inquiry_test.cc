@@ -12,7 +12,6 @@
 #include <vector>
 
 #include "gateway.h"
-#include "shelf.h"
 #include "support.h"
 
 namespace pg_gateway {
@@ -22,7 +21,6 @@ namespace {
 using test::eventually;
 using test::Gateway;
 using test::Link;
-using test::Shelf;
 
 struct Told {
   std::atomic<int> times{0};
@@ -215,42 +213,6 @@ TEST_CASE("a client that waits is told too, and its end is counted as one that w
   CHECK(hung_up(waits.get()));
   CHECK(gateway.rejected(RejectReason::kKilled) == 1);
   CHECK(eventually([&] { return gateway.all_accounted_for(); }));
-}
-
-TEST_CASE("an id, an age and the bytes are the same in the next process") {
-  const UniqueFd backend = test::listen_tcp();
-  Shelf shelf;
-  Link link;
-  SessionFacts before;
-  {
-    Gateway gateway(shelf);
-    REQUIRE(gateway.started());
-    gateway.route(backend.get());
-    link = gateway.open(backend.get());
-    REQUIRE(link.backend.valid());
-    CHECK(test::send_all(link.client.get(), "before"));
-    CHECK(test::receive(link.backend.get(), 6) == "before");
-    before = list(gateway)->found().at(0);
-    gateway.leave();
-  }
-  Gateway next(shelf);
-  REQUIRE(next.started());
-  CHECK(eventually([&] { return list(next)->found().size() == 1; }));
-  CHECK(test::send_all(link.client.get(), "after"));
-  CHECK(test::receive(link.backend.get(), 5) == "after");
-  CHECK(eventually([&] { return list(next)->found().at(0).bytes_up == 11; }));
-  const SessionFacts after = list(next)->found().at(0);
-  CHECK(after.id == before.id);
-  CHECK(after.source_port == before.source_port);
-  CHECK(after.age_ns > before.age_ns);
-
-  // A new one gets no id that there was.
-  next.route(backend.get(), 2);
-  Link another = next.open(backend.get());
-  REQUIRE(another.backend.valid());
-  CHECK(kill(next, {before.id}).size() == 1);
-  CHECK(hung_up(link.client.get()));
-  CHECK(list(next)->found().size() == 1);
 }
 
 TEST_CASE("what is not kept has an id that no later process gives again") {
