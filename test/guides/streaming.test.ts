@@ -54,7 +54,7 @@ testGuide('a standby is promoted, the old primary gets nobody, and follows after
     // It thinks that it is the primary, as it was.
     await db1.start();
     // A server that was down is asked at least every ten seconds.
-    await gateway.logged('server fenced', { server: db1.candidate }, FENCED_DEADLINE_MS);
+    await gateway.logged('server fenced: it gets no traffic', { server: db1.candidate }, FENCED_DEADLINE_MS);
     await observeFor(QUIET_MS);
     assert.is(gateway.primary, db2.candidate);
     await db1.query('INSERT INTO written VALUES (2)');
