@@ -41,7 +41,8 @@ export async function startServers(lan: Lan, hba: readonly string[] = []): Promi
   const options = {
     port: POSTGRES_PORT,
     hba: [...OWN_HBA, ...linesOf(block('probe-pg_hba.conf')), ...linesOf(block('streaming-pg_hba.conf')), ...hba],
-    settings: settingsOf(block('streaming-postgresql.conf')),
+    // As it is by default: pg_rewind insists.
+    settings: { full_page_writes: 'on', ...settingsOf(block('streaming-postgresql.conf')) },
   };
   const made: PostgresServer[] = [];
   const close = async (): Promise<void> => {

@@ -88,7 +88,7 @@ async function rewind(lan: Lan, server: PostgresServer): Promise<void> {
   const files = ['postgresql.conf', 'pg_hba.conf'].map((name) => join(server.dataDir, name));
   const texts = await Promise.all(files.map((file) => readFile(file, 'utf8')));
   const commands = block('streaming-rewind', {
-    '/usr/lib/postgresql/15/bin/': postgresProgram(''),
+    '/usr/lib/postgresql/15/bin/pg_rewind': postgresProgram('pg_rewind'),
     '/var/lib/postgresql/15/main': server.dataDir,
     '/etc/postgresql/15/main': server.dataDir,
   });
