@@ -282,8 +282,10 @@ TEST_CASE("bytes in a pipe that could not be kept: who cannot be proven whole en
     store.admit(kept[1], by_unix.b.get(), false, {servers[1].a.get(), 1, 0});
     PipePool pool;
     pool.set_keeper(&store);
+    std::unique_ptr<Pipe> in_use;  // at the end as well
     SUBCASE("all are kept") {
-      REQUIRE(pool.take()->owner != nullptr);
+      in_use = pool.take();
+      REQUIRE(in_use->owner != nullptr);
     }
     SUBCASE("one is not") {
       shelf.close();  // no further queue
@@ -292,7 +294,8 @@ TEST_CASE("bytes in a pipe that could not be kept: who cannot be proven whole en
         Kept unused;
         store.admit(unused, filler.a.get(), false, {});
       }
-      REQUIRE(pool.take()->owner == nullptr);
+      in_use = pool.take();
+      REQUIRE(in_use->owner == nullptr);
     }
     store.freeze();
   }

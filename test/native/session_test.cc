@@ -91,8 +91,9 @@ TEST_CASE("the table of states, and nothing else") {
       case State::kStarting:
         return to == State::kConnecting || to == State::kRelaying || to == State::kHeld ||
                to == State::kRejecting || to == State::kClosing;
-      case State::kRelaying:
       case State::kRejecting:
+        return to == State::kConnecting || to == State::kClosing;
+      case State::kRelaying:
         return to == State::kClosing;
       case State::kClosing:
         return to == State::kFree;
