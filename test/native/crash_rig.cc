@@ -136,18 +136,17 @@ void CrashRig::be_gateway(int control, std::uint64_t kill_at) {
 }
 
 void CrashRig::kill_gateway() {
-  board_.killed = true;
   ::kill(gateway_, SIGKILL);
-  gateway_died();
+  gateway_died(true);
 }
 
-void CrashRig::gateway_died() {
+void CrashRig::gateway_died(bool shot) {
   int status = 0;
   ::waitpid(gateway_, &status, 0);
   gateway_ = -1;
   manager_.handle_notifications();
   steps_.push_back(board_.steps);
-  if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && board_.killed) {
+  if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && (shot || board_.killed)) {
     unparked_ += board_.unparked;
     history_ += " killed at step " + std::to_string(board_.steps) + " (" + board_.call.data() +
                 (board_.unparked != 0 ? ", unparked)" : ")");

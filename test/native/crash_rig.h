@@ -79,7 +79,8 @@ class CrashRig {
   void send_route();
   [[noreturn]] void be_gateway(int control, std::uint64_t kill_at);
   void turn(int timeout_ms);
-  void gateway_died();
+  // `shot`: by the rig itself, and not at a step that was chosen (the board may be its own yet).
+  void gateway_died(bool shot = false);
   void check_conversations();
   void fail(const std::string& what);
 
