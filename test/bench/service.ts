@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What the gateway costs as a service: how long it takes from its start to READY=1, as the package has it and beside a
-// bare Node; and what it does when there is nothing to do, with the probes' default cadence.
+// What the gateway costs as a service: how long it takes from its start to READY=1, and pg-gatewayctl to its end, as the
+// package has them and beside a bare Node; and what it does when there is nothing to do, with the probes' default cadence.
 
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';
@@ -32,6 +32,7 @@ export const service: Part = {
   metrics: [
     { key: 'readyMs', title: 'exec to READY=1, ms', digits: 0, better: 'less' },
     { key: 'nodeMs', title: 'a start of Node that does nothing, ms', digits: 0, better: 'less' },
+    { key: 'ctlMs', title: 'pg-gatewayctl --version, ms', digits: 0, better: 'less' },
     { key: 'wakeUps', title: 'wake-ups/s', digits: 1, better: 'less' },
     { key: 'cpuPercent', title: 'CPU time, % of a core', digits: 3, better: 'less' },
   ],
@@ -55,8 +56,14 @@ async function startUp({ settings, stand, progress, record }: Bench): Promise<vo
     for (let round = 1; round <= settings.rounds * STARTS; round += 1) {
       const figures = await progress.during(
         `start, ${round}/${settings.rounds * STARTS}`,
-        async () => ({ nodeMs: await bareNodeMs(), readyMs: await readyMs(manager, staged, stand.server.port) }),
-        (seen) => `${seen.readyMs.toFixed(0)} ms, Node alone ${seen.nodeMs.toFixed(0)} ms`,
+        async () => ({
+          // Less is not to be had.
+          nodeMs: await nodeMs('-e', '0'),
+          ctlMs: await nodeMs(join(staged, 'dist/pg-gatewayctl.js'), '--version'),
+          readyMs: await readyMs(manager, staged, stand.server.port),
+        }),
+        (seen) =>
+          `${seen.readyMs.toFixed(0)} ms, pg-gatewayctl ${seen.ctlMs.toFixed(0)} ms, Node alone ${seen.nodeMs.toFixed(0)} ms`,
       );
       record({ part: service.name, case: STARTED, route: GATEWAY, round, figures });
     }
@@ -66,11 +73,11 @@ async function startUp({ settings, stand, progress, record }: Bench): Promise<vo
   }
 }
 
-/** A start of `node` that has nothing to do, and its end: less is not to be had. */
-async function bareNodeMs(): Promise<number> {
+/** From the start of Node with these arguments to its end. */
+async function nodeMs(...args: readonly string[]): Promise<number> {
   const begun = performance.now();
-  const { status } = await new Child([process.execPath, '-e', '0']).ended;
-  if (status !== 0) throw new Error(`node -e 0 ended with status ${String(status)}`);
+  const { status } = await new Child([process.execPath, ...args]).ended;
+  if (status !== 0) throw new Error(`node ${args.join(' ')} ended with status ${String(status)}`);
   return performance.now() - begun;
 }
 

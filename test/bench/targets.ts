@@ -23,6 +23,7 @@ const BESIDE_TO_DIRECT = 1.2;
 const CHURN_BYTES = 10;
 const TWO_WORKERS = 1.6;
 const READY_MS = 250;
+const CTL_MS = 150;
 const WAKE_UPS = 10;
 const CPU_PERCENT = 0.2;
 /** What a target for certain numbers of clients is about. */
@@ -51,6 +52,7 @@ export function targetsOf(samples: readonly Sample[], parts: readonly Part[], ro
     ...of('churn').map((one) => flatMemory(samples, one.case)),
     twoWorkers(samples),
     ofService(samples, { case: STARTED, metric: 'readyMs' }, { atMost: READY_MS, unit: 'ms', digits: 0 }),
+    ofService(samples, { case: STARTED, metric: 'ctlMs' }, { atMost: CTL_MS, unit: 'ms for pg-gatewayctl', digits: 0 }),
     ofService(samples, { case: AT_REST, metric: 'wakeUps' }, { atMost: WAKE_UPS, unit: 'wake-ups/s', digits: 1 }),
     ofService(
       samples,

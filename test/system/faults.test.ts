@@ -10,8 +10,8 @@ import type { Machine } from './machine.js';
 
 const STATE = '/var/lib/private/pg-gateway';
 const WHERE = 'SELECT inet_server_port()';
-/** Each has some twenty kilobytes of lines: more together than journald's socket and the gateway's queue take. */
-const REJECTED_RELOADS = 60;
+/** What becomes of lines that nobody takes, a reader that stands still shows in integration/log: here 8 MB wait. */
+const REJECTED_RELOADS = 20;
 
 const test = suite('faults of the machine');
 
@@ -25,11 +25,10 @@ test.before(async () => {
 
 test.after(() => machine.close());
 
-test('journald stands still: the gateway serves and reloads, and tells afterwards how many lines were lost', async () => {
+test('journald stands still: the gateway serves and reloads all the while, and its words come afterwards', async () => {
   const before = await mainPid(machine);
   const mark = await machine.mark();
-  const unknown = Array.from({ length: 40 }, (_, index) => `${'x'.repeat(400)}${index} = 1\n`).join('');
-  await configure(machine, unknown);
+  await configure(machine, 'nonsense = 1\n');
   const journald = await machine.property('systemd-journald.service', 'MainPID');
   await machine.succeed(['kill', '-STOP', journald]);
   try {
@@ -48,12 +47,9 @@ test('journald stands still: the gateway serves and reloads, and tells afterward
     assert.is(await cluster.query(WHERE), String(Cluster.primary));
   } finally {
     await machine.succeed(['kill', '-CONT', journald]);
+    await configure(machine);
   }
-  const query = { unit: SERVICE, after: mark };
-  const { message, priority } = await machine.logged(/log lines were lost/, query, { deadlineMs: 30_000 });
-  assert.is(priority, 'warning');
-  assert.ok(Number(/lines=(\d+)/.exec(message)?.[1]) > 0, message);
-  await configure(machine);
+  await machine.logged(/the new configuration was rejected/, { unit: SERVICE, after: mark });
   await machine.systemctl('reload', SERVICE);
   assert.is(await mainPid(machine), before, 'the watchdog has heard of it all the while');
 });

@@ -146,6 +146,7 @@ test('targets of all else, each met and not', () => {
       (good) => [one('churn', 'c', 'pg-gateway', { bytes: good ? -3 : 11, beforeMb: 30, afterMb: 30, restMb: 0 })],
     ],
     ['service', (good) => [one('service', 'started', 'pg-gateway', { readyMs: good ? 250 : 251 })]],
+    ['service', (good) => [one('service', 'started', 'pg-gateway', { ctlMs: good ? 150 : 151 })]],
     ['service', (good) => [one('service', 'at rest', 'pg-gateway', { wakeUps: good ? 10 : 10.1 })]],
     ['service', (good) => [one('service', 'at rest', 'pg-gateway', { cpuPercent: good ? 0.2 : 0.21 })]],
     [
