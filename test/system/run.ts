@@ -21,7 +21,7 @@ import { SUITE_VARIABLE } from './machine.js';
 const SUITES = ['bookworm', 'trixie'] as const;
 type Suite = (typeof SUITES)[number];
 
-const FILE_DEADLINE_MS = 300_000;
+const FILE_DEADLINE_MS = 600_000;
 /** A machine mostly waits, but a load in each of more than two would starve them. */
 const AT_ONCE = 2;
 
