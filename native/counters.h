@@ -35,10 +35,10 @@ enum class RejectReason : std::uint8_t {
   kTooManyHeld,
   kTooManyClients,
   kTooManyOfOneHost,
-  kGaveUp,  // it left while it was held
+  kGaveUp,  // it left before it had a server
   kStartup,
   kResources,
-  kKilled,  // an administrator ended it while it was held
+  kKilled,  // an administrator ended it before it had a server
   kCount
 };
 // Why an established session was ended by the gateway.
@@ -109,6 +109,7 @@ struct ServerCounters {
 struct WorkerCounters {
   Counter accepted;  // by this worker's accept4; the session may live on another
   Counter active;    // gauge: connecting or relaying
+  Counter silent;    // gauge: have not said yet what they want
   Counter held;      // gauge: waiting for a server
   Counter held_ever;
   Counter hold_timeouts;

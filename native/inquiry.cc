@@ -50,6 +50,7 @@ void KillOrder::add(std::uint64_t id) {
 
 bool may_match(const SessionFilter& filter, const Session& session) {
   switch (session.state()) {
+    case SessionState::kSilent:
     case SessionState::kHeld:
       // It has no server.
       if (filter.server.has_value() || filter.source_port != 0 || filter.idle_ms > 0) return false;

@@ -16,6 +16,8 @@ Napi::Number id_number(Napi::Env env, std::uint64_t id) {
 
 const char* state_name(SessionState state) {
   switch (state) {
+    case SessionState::kSilent:
+      return "silent";
     case SessionState::kHeld:
       return "held";
     case SessionState::kConnecting:

@@ -46,6 +46,7 @@ struct NewClient {
   UniqueFd backend;
   int backend_family = 0;
   Kept kept;
+  bool has_spoken = false;  // its startup message has come
 };
 // A listening socket to accept from; owned by the engine, which outlives the workers.
 struct NewListener {

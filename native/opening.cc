@@ -36,13 +36,17 @@ StartupHeader header_of(const char* bytes) {
 
 }  // namespace
 
-bool has_startup_message(int client) {
+FirstWords first_words(int client) {
+  // A client that speaks TLS at once (sslnegotiation=direct) begins with a record of this type.
+  constexpr char kTlsHandshake = 22;
   std::array<char, kMaxStartupBytes> bytes;  // NOLINT(cppcoreguidelines-pro-type-member-init)
   const ssize_t got = peek(client, bytes.data(), bytes.size());
-  if (got < ssize_t{kStartupHeaderBytes}) return false;
+  if (got < ssize_t{kStartupHeaderBytes}) return FirstWords::kIncomplete;
   const StartupHeader header = header_of(bytes.data());
-  return header.kind != StartupKind::kInvalid &&
-         static_cast<std::size_t>(got) >= kStartupHeaderBytes + header.rest;
+  if (!header.has_valid_length && bytes[0] != kTlsHandshake) return FirstWords::kForeign;
+  const bool whole = header.kind == StartupKind::kInvalid ||
+                     static_cast<std::size_t>(got) >= kStartupHeaderBytes + header.rest;
+  return whole ? FirstWords::kWhole : FirstWords::kIncomplete;
 }
 
 bool is_whole_message(int client, std::uint32_t bytes) {

@@ -41,8 +41,13 @@ struct Opening {
   OpeningProgress take_out_ahead(int client);
 };
 
-// Whether the client's queue begins with a whole message of those that begin a session.
-bool has_startup_message(int client);
+// What a client's queue begins with.
+enum class FirstWords : std::uint8_t {
+  kIncomplete,  // nothing, or the beginning of a message
+  kWhole,       // a message that begins a session, or what is the server's to understand (TLS)
+  kForeign,     // a length that PostgreSQL refuses without an answer
+};
+FirstWords first_words(int client);
 // Whether the first `bytes` of the client's queue are a whole message.
 bool is_whole_message(int client, std::uint32_t bytes);
 // Whether the server has said that there is no encryption, and nothing else.

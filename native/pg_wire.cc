@@ -52,13 +52,14 @@ StartupHeader parse_startup_header(const std::array<std::uint8_t, kStartupHeader
   const std::uint32_t rest = length - static_cast<std::uint32_t>(kStartupHeaderBytes);
   switch (code) {
     case kSslRequestCode:
-      return {rest == 0 ? StartupKind::kSslRequest : StartupKind::kInvalid, rest};
+      return {rest == 0 ? StartupKind::kSslRequest : StartupKind::kInvalid, rest, true};
     case kGssEncRequestCode:
-      return {rest == 0 ? StartupKind::kGssEncRequest : StartupKind::kInvalid, rest};
+      return {rest == 0 ? StartupKind::kGssEncRequest : StartupKind::kInvalid, rest, true};
     case kCancelRequestCode:
-      return {StartupKind::kCancelRequest, rest};
+      return {StartupKind::kCancelRequest, rest, true};
     default:
-      return {code >> 16 == kProtocolMajor ? StartupKind::kStartup : StartupKind::kInvalid, rest};
+      return {code >> 16 == kProtocolMajor ? StartupKind::kStartup : StartupKind::kInvalid, rest,
+              true};
   }
 }
 

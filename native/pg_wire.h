@@ -27,6 +27,8 @@ struct StartupHeader {
   StartupKind kind = StartupKind::kInvalid;
   // Bytes of the message after these eight.
   std::uint32_t rest = 0;
+  // One that PostgreSQL reads on for.
+  bool has_valid_length = false;
 };
 
 inline constexpr std::size_t kStartupHeaderBytes = 8;

@@ -16,9 +16,12 @@ bool allowed(SessionState from, SessionState to) {
   using S = SessionState;
   switch (from) {
     case S::kFree:
-      return to == S::kConnecting || to == S::kRejecting || to == S::kHeld || to == S::kRelaying;
+      return to == S::kSilent || to == S::kConnecting || to == S::kRejecting || to == S::kHeld ||
+             to == S::kRelaying;
+    case S::kSilent:
+      return to == S::kConnecting || to == S::kHeld || to == S::kRejecting || to == S::kClosing;
     case S::kHeld:
-      return to == S::kConnecting || to == S::kRejecting || to == S::kClosing;
+      return to == S::kSilent || to == S::kConnecting || to == S::kRejecting || to == S::kClosing;
     case S::kConnecting:
       return to == S::kStarting || to == S::kRelaying || to == S::kHeld || to == S::kRejecting ||
              to == S::kClosing;

@@ -5,12 +5,18 @@
 //
 //   from        to          when
 //   kFree       kConnecting a client came and there is a route
+//   kFree       kSilent     likewise, and it has not said yet what it wants
 //   kFree       kHeld       a client came and must wait: for a route, or behind others
 //   kFree       kRejecting  it cannot even wait
 //   kFree       kRelaying   taken up from an earlier process
 //   kHeld       kConnecting there is a route, and it is its turn
+//   kHeld       kSilent     likewise, and it has not said yet what it wants
 //   kHeld       kRejecting  it has waited long enough
 //   kHeld       kClosing    the client went away
+//   kSilent     kConnecting it has said what it wants
+//   kSilent     kHeld       likewise, and must wait
+//   kSilent     kRejecting  likewise, and cannot even wait
+//   kSilent     kClosing    the client went away, was silent for too long, or speaks no PostgreSQL
 //   kConnecting kStarting   the backend accepted, and the client may be given another still
 //   kConnecting kRelaying   the backend accepted
 //   kStarting   kRelaying   the backend has answered the client's startup message
@@ -46,6 +52,7 @@ namespace pg_gateway {
 
 enum class SessionState : std::uint8_t {
   kFree,
+  kSilent,
   kHeld,
   kConnecting,
   kStarting,
@@ -128,7 +135,7 @@ class Session {
   Opening opening;  // in kStarting
   std::unique_ptr<Rejection> rejection;
   std::int64_t connect_started_ns = 0;
-  std::int64_t deadline_ns = 0;    // of waiting, connecting, rejecting, a farewell; 0: none
+  std::int64_t deadline_ns = 0;  // of silence, waiting, connecting, rejecting, a farewell; 0: none
   std::int64_t held_since_ns = 0;  // when it began to wait for a server; 0: it never had to
   std::uint32_t generation = 0;    // told apart in epoll data from the slot's earlier sessions
   // Told apart in epoll data from the backend sockets this slot had before. Only grows.

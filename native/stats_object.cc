@@ -104,6 +104,8 @@ Napi::Object stats_object(Napi::Env env, const Engine& engine) {
   out.Set("accepted", big([](const Counters& c) -> const Counter& { return c.accepted; }));
   out.Set("active", static_cast<double>(sum(
                         workers, [](const Counters& c) -> const Counter& { return c.active; })));
+  out.Set("silent", static_cast<double>(sum(
+                        workers, [](const Counters& c) -> const Counter& { return c.silent; })));
   out.Set("held", static_cast<double>(
                       sum(workers, [](const Counters& c) -> const Counter& { return c.held; })));
   out.Set("heldEver", big([](const Counters& c) -> const Counter& { return c.held_ever; }));

@@ -312,6 +312,14 @@ void Worker::accept_failed(Listening& listening, int error) {
   // concerns a connection that is gone: the next one.
 }
 
+// Whether it is to be connected to a server now.
+bool Worker::goes_on_at_once(NewClient& client) const {
+  if (must_wait()) return false;
+  if (!must_speak_first(client.tcp)) return true;
+  client.has_spoken = first_words(client.socket.get()) == FirstWords::kWhole;
+  return client.has_spoken;
+}
+
 // Gives it to the least loaded worker, if there is room for it.
 void Worker::take_client(UniqueFd socket, bool tcp, const ClientAddress& address) {
   switch (admission_->enter(address, settings_.limits)) {
@@ -323,9 +331,9 @@ void Worker::take_client(UniqueFd socket, bool tcp, const ClientAddress& address
       return turn_away_at_the_door(std::move(socket), tcp, address,
                                    RejectReason::kTooManyOfOneHost);
   }
-  NewClient client{std::move(socket), tcp, address, {}, 0, {}};
+  NewClient client{std::move(socket), tcp, address, {}, 0, {}, false};
   BackendFacts backend;
-  if (!must_wait()) {
+  if (goes_on_at_once(client)) {
     client.backend = std::move(spare_);
     client.backend_family = spare_family_;
     backend = {client.backend.get(), route_->epoch, route_->server};

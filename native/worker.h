@@ -113,6 +113,7 @@ class Worker {
   void accept_some(Listening& listening);
   bool can_take_another(const Listening& listening) const;
   void accept_failed(Listening& listening, int error);
+  bool goes_on_at_once(NewClient& client) const;
   void take_client(UniqueFd socket, bool tcp, const ClientAddress& address);
   void stop_accepting();
   void prepare_spare();
@@ -138,6 +139,7 @@ class Worker {
   void turn_away(std::uint32_t slot, RejectReason reason);
   void held_client_left(std::uint32_t slot, bool reset);
   static bool has_spoken(Session& session);
+  bool is_silent(Session& session) const;
   void set_hold_deadline(std::uint32_t slot);
   void hold_expired(std::uint32_t slot);
   void review_held();
@@ -148,6 +150,9 @@ class Worker {
   void route_decided(bool another);
 
   // worker_opening.cc: the first exchange of a session
+  bool must_speak_first(bool tcp) const;
+  void take_turn(std::uint32_t slot);
+  void silent_client_event(std::uint32_t slot, std::uint32_t events);
   void start_session(std::uint32_t slot);
   void client_speaks(std::uint32_t slot, std::uint32_t events);
   void backend_speaks(std::uint32_t slot, std::uint32_t events);

@@ -61,6 +61,9 @@ void Worker::cut(std::uint32_t slot, CutReason reason) {
       session_log_.cut(slot, session, reason);
       close_session(slot);
       break;
+    case SessionState::kSilent:
+      turn_away(slot, reason == CutReason::kKilled ? RejectReason::kKilled : RejectReason::kGaveUp);
+      break;
     case SessionState::kHeld:
       turn_away(slot, reason == CutReason::kKilled ? RejectReason::kKilled : session.reject_reason);
       break;
@@ -89,6 +92,7 @@ void Worker::close_session(std::uint32_t slot) {
   }
   if (session.state() == SessionState::kRejecting) count_rejection(slot);
   if (session.state() == SessionState::kHeld) leave_hold(slot);
+  if (session.state() == SessionState::kSilent) counters_.silent.sub();
   session.deadline_ns = 0;
   session.transition(SessionState::kClosing);
   closing_.push_back(slot);

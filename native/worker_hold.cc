@@ -26,8 +26,8 @@ bool Worker::must_wait() const {
   return (rest_until_ns_ != 0 || !held_.empty()) && holding_->held() < settings_.max_held;
 }
 
-// From kFree, kConnecting or kStarting: the client waits, its socket unread. `reason` and `error`:
-// what it is told when it has waited long enough.
+// From kFree, kSilent, kConnecting or kStarting: the client waits, its socket unread. `reason` and
+// `error`: what it is told when it has waited long enough.
 void Worker::hold(std::uint32_t slot, RejectReason reason, int error) {
   Session& session = sessions_[slot];
   const std::int64_t now = monotonic_ns();
@@ -53,6 +53,7 @@ void Worker::hold(std::uint32_t slot, RejectReason reason, int error) {
     counters_.held_ever.add();
   }
   counters_.held.add();
+  if (session.state() == SessionState::kSilent) counters_.silent.sub();
   session.transition(SessionState::kHeld);
   session.reject_reason = reason;
   session.hold_errno = error;
@@ -83,7 +84,9 @@ void Worker::leave_hold(std::uint32_t slot) {
 
 // Whether the client has ever said what it wants. Nothing is read from who waits.
 bool Worker::has_spoken(Session& session) {
-  if (!session.has_spoken) session.has_spoken = has_startup_message(session.client.get());
+  if (!session.has_spoken) {
+    session.has_spoken = first_words(session.client.get()) == FirstWords::kWhole;
+  }
   return session.has_spoken;
 }
 
@@ -129,13 +132,13 @@ void Worker::release_held() {
     if (release_ns_ == 0) release_ns_ = holding_->claim(now, settings_.release_rate);
     if (release_ns_ > now) return;
     release_ns_ = 0;
-    // Until this one has got through, or not.
-    if (rest_until_ns_ != 0) rest_until_ns_ = now + settings_.connect_timeout_ns + kFirstRestNs;
     const std::uint32_t slot = held_.front();
+    // Until this one has got through, or not; who says nothing holds nobody up.
+    if (rest_until_ns_ != 0 && !is_silent(sessions_[slot])) {
+      rest_until_ns_ = now + settings_.connect_timeout_ns + kFirstRestNs;
+    }
     leave_hold(slot);
-    sessions_[slot].transition(SessionState::kConnecting);
-    counters_.active.add();
-    start_connect(slot);
+    take_turn(slot);
   }
 }
 

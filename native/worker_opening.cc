@@ -18,6 +18,54 @@ constexpr std::int64_t kServersPatienceNs = 10'000'000'000;
 
 }  // namespace
 
+// Whether a client gets a server only when it has said what it wants: until then it costs the
+// servers nothing. Where nobody waits, and of an AF_UNIX client, it is as in start_session().
+bool Worker::must_speak_first(bool tcp) const {
+  return tcp && settings_.hold_timeout_ns != 0;
+}
+
+// Whether it has to say first what it wants.
+bool Worker::is_silent(Session& session) const {
+  return must_speak_first(session.tcp_client()) && !has_spoken(session);
+}
+
+// From kFree or kHeld: there is a route, and it is this client's turn.
+void Worker::take_turn(std::uint32_t slot) {
+  Session& session = sessions_[slot];
+  if (is_silent(session)) {
+    counters_.silent.add();
+    session.held_since_ns = 0;
+    session.transition(SessionState::kSilent);
+    return set_deadline(slot, session.opened_ns + settings_.startup_timeout_ns);
+  }
+  counters_.active.add();
+  session.transition(SessionState::kConnecting);
+  start_connect(slot);
+}
+
+void Worker::silent_client_event(std::uint32_t slot, std::uint32_t events) {
+  Session& session = sessions_[slot];
+  session.note_events(Side::kClient, events);
+  if ((events & EPOLLERR) != 0) return turn_away(slot, RejectReason::kGaveUp);
+  switch (first_words(session.client.get())) {
+    case FirstWords::kForeign:
+      return turn_away(slot, RejectReason::kStartup);
+    case FirstWords::kIncomplete:
+      if ((events & kEnded) != 0) turn_away(slot, RejectReason::kGaveUp);
+      return;
+    case FirstWords::kWhole:
+      break;
+  }
+  session.has_spoken = true;
+  if ((events & kEnded) != 0) session.client_left = true;
+  session.deadline_ns = 0;
+  if (must_wait()) return hold(slot, RejectReason::kNoPrimary, 0);
+  counters_.silent.sub();
+  counters_.active.add();
+  session.transition(SessionState::kConnecting);
+  start_connect(slot);
+}
+
 // From kConnecting: the backend has accepted.
 void Worker::start_session(std::uint32_t slot) {
   Session& session = sessions_[slot];

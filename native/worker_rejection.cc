@@ -79,14 +79,15 @@ void Worker::refuse(std::uint32_t slot, RejectReason reason) {
   sessions_.free(slot);
 }
 
-// From kFree, kHeld, kConnecting or kStarting: the client is told that it cannot be served.
-// `error`: the errno that prevented the connection, if there was one.
+// From kFree, kSilent, kHeld, kConnecting or kStarting: the client is told that it cannot be
+// served. `error`: the errno that prevented the connection, if there was one.
 void Worker::start_rejection(std::uint32_t slot, RejectReason reason, int error) {
   Session& session = sessions_[slot];
   leave_store(session);
   give_up_backend(session);
   if (wants_server(session.state())) counters_.active.sub();
   if (session.state() == SessionState::kHeld) leave_hold(slot);
+  if (session.state() == SessionState::kSilent) counters_.silent.sub();
   session.transition(SessionState::kRejecting);
   session.reject_reason = reason;
   const std::int64_t now = monotonic_ns();

@@ -73,15 +73,14 @@ void Worker::open_session(NewClient client) {
   name_session(session);
   session.address = client.address;
   session.standing = Standing::kAdmitted;
+  session.has_spoken = client.has_spoken;
   session.backend = std::move(client.backend);
   session.backend_family = static_cast<std::uint16_t>(client.backend_family);
   session_log_.came(slot, session);
   if (!watch(session.client.get(), slot, Side::kClient))
     return refuse(slot, RejectReason::kResources);
   if (must_wait()) return hold(slot, RejectReason::kNoPrimary, 0);
-  session.transition(SessionState::kConnecting);
-  counters_.active.add();
-  start_connect(slot);
+  take_turn(slot);
 }
 
 // Its descriptors have been closed: there is room for another.
@@ -159,6 +158,9 @@ void Worker::connect_failed(std::uint32_t slot, int error) {
 void Worker::session_event(std::uint32_t slot, Side side, std::uint32_t events) {
   Session& session = sessions_[slot];
   switch (session.state()) {
+    case SessionState::kSilent:
+      silent_client_event(slot, events);
+      break;
     case SessionState::kHeld:
       session.note_events(side, events);
       if ((events & kGone) != 0) held_client_left(slot, (events & EPOLLERR) != 0);
@@ -246,6 +248,9 @@ void Worker::deadline_passed(std::uint32_t slot) {
       } else {
         end_session(slot, session.end_reason);
       }
+      break;
+    case SessionState::kSilent:
+      turn_away(slot, RejectReason::kStartup);
       break;
     case SessionState::kHeld:
       hold_expired(slot);

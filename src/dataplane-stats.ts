@@ -13,7 +13,7 @@ export const REJECT_REASONS = [
   'too_many_held', // MAX_HELD clients waited for a primary already
   'too_many_clients', // MAX_CONNECTIONS clients were there already
   'too_many_per_client', // MAX_CONNECTIONS_PER_CLIENT of them from its address
-  'gave_up', // it hung up while it waited for one
+  'gave_up', // it hung up before it had one
   'startup', // the startup message was malformed, too long, or did not come in time
   'resources', // no descriptor, pipe or memory left for it
   'killed', // an administrator ended it while it waited for a primary
@@ -112,6 +112,8 @@ export interface DataPlaneStats {
   readonly active: number;
   /** Clients that wait for a server now. */
   readonly held: number;
+  /** Clients that have not said yet what they want, and have no server before they do. */
+  readonly silent: number;
   /** Clients that ever had to wait. */
   readonly heldEver: bigint;
   /** Those of them that waited for HOLD_TIMEOUT_MS in vain. */

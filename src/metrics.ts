@@ -209,6 +209,7 @@ export class Metrics {
     metrics.connectionsLimit.set(this.#sources.maxConnections());
     setCounter(metrics.connections, stats.accepted);
     metrics.clientsHeld.set(stats.held);
+    metrics.clientsSilent.set(stats.silent);
     setCounter(metrics.clientsHeldEver, stats.heldEver);
     setCounter(metrics.holdTimeouts, stats.holdTimeouts);
     this.#holdSeconds = stats.holdSeconds;
@@ -316,6 +317,7 @@ function declareMetrics(registry: Registry) {
     connectionsLimit: gauge('connections_limit', 'How many clients there may be at once, those that wait too.'),
     connections: counter('connections_total', 'Client connections accepted.'),
     clientsHeld: gauge('clients_held', 'Clients that wait for a primary now.'),
+    clientsSilent: gauge('clients_silent', 'Clients that have not sent their startup message yet.'),
     clientsHeldEver: counter('clients_held_total', 'Clients that had to wait for a primary.'),
     holdTimeouts: counter('client_hold_timeouts_total', 'Clients that waited for a primary in vain.'),
     bytesClientToBackend: counter('bytes_client_to_backend_total', 'Bytes moved from clients to servers.'),

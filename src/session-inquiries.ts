@@ -26,6 +26,7 @@ export interface SessionQuery {
 
 /** Words of the control interface; keep them stable. */
 export type SessionStage =
+  | 'silent' // it has not said yet what it wants
   | 'held' // it waits for a server
   | 'starting' // it is being connected, or its server has not answered its startup message yet
   | 'open';
@@ -38,7 +39,7 @@ export interface SessionFacts {
   /** Numeric; `unix` of an AF_UNIX client. */
   readonly clientAddress: string;
   readonly clientPort: number;
-  /** Slot of the server; of one that is held it says nothing. */
+  /** Slot of the server; of one that is silent or held it says nothing. */
   readonly server: number;
   /** Of the gateway's connection to the server; 0: it has none. */
   readonly sourcePort: number;

@@ -257,7 +257,7 @@ export class ControlDesk implements Desk {
       state,
       client_address: facts.clientAddress === '' ? 'unknown' : facts.clientAddress,
       client_port: clientPort === 0 ? null : clientPort,
-      server: state === 'held' ? null : (this.#options.slots.nameOf(facts.server) ?? null),
+      server: state === 'silent' || state === 'held' ? null : (this.#options.slots.nameOf(facts.server) ?? null),
       source_port: sourcePort === 0 ? null : sourcePort,
       age_seconds: Math.round(facts.ageSeconds * 1000) / 1000,
       idle_seconds: idleSeconds < 0 ? null : idleSeconds,

@@ -125,8 +125,11 @@ export interface StatusDocument {
 
 export interface SessionDocument {
   readonly id: number;
-  /** `held`: it waits for a server; `starting`: its server has not answered its startup message yet; `open`. */
-  readonly state: 'held' | 'starting' | 'open';
+  /**
+   * `silent`: it has not sent its startup message yet; `held`: it waits for a server; `starting`: its server has not
+   * answered that message yet; `open`.
+   */
+  readonly state: 'silent' | 'held' | 'starting' | 'open';
   /** Numeric; `unix` of an AF_UNIX client, which has no port. */
   readonly client_address: string;
   readonly client_port: number | null;

@@ -12,6 +12,7 @@ const STATS: DataPlaneStats = {
   accepted: 0n,
   active: 0,
   held: 0,
+  silent: 0,
   heldEver: 0n,
   holdTimeouts: 0n,
   holdSeconds: { buckets: [0n, ...HOLD_BUCKETS_SECONDS.map(() => 0n)], sum: 0 },

@@ -38,6 +38,7 @@ export function statusInput(change: Partial<StatusInput> = {}): StatusInput {
     accepted: 12n,
     active: 3,
     held: 0,
+    silent: 0,
     servers: [{ server: 0, sessions: 3 }],
     kept: { sessions: 3, segments: 1, messages: 3, failures: 0n },
   } as unknown as DataPlaneStats;

@@ -102,8 +102,9 @@ TEST_CASE("at the limit a CancelRequest is passed on, and nothing else") {
   }
   Gateway gateway(1, settings);
   gateway.route(backend.get());
-  const Link first = gateway.open(backend.get());
-  REQUIRE(first.backend.valid());
+  const UniqueFd first = gateway.connect_and_speak();
+  const UniqueFd firsts_server = test::accept_one(backend.get());
+  REQUIRE(firsts_server.valid());
   for (const bool asks_for_tls : {false, true}) {
     CAPTURE(asks_for_tls);
     const UniqueFd client = gateway.connect();

@@ -17,6 +17,7 @@ namespace {
 
 using test::eventually;
 using test::Gateway;
+using test::kStartupMessage;
 using test::Received;
 using test::StreamEnd;
 
@@ -76,15 +77,14 @@ TEST_CASE("without a primary a client waits, and finds the one that comes") {
   const UniqueFd backend = test::listen_tcp();
   Gateway gateway(2, patient());
   gateway.no_route();
-  const UniqueFd client = gateway.connect();
-  CHECK(test::send_all(client.get(), "early words"));
+  const UniqueFd client = gateway.connect_and_speak();
   REQUIRE(eventually([&] { return held(gateway) == 1; }));
   CHECK_FALSE(test::is_readable(client.get(), 50));
   CHECK(gateway.active() == 0);
 
   gateway.route(backend.get());
   const UniqueFd served = test::accept_one(backend.get());
-  CHECK(test::receive(served.get(), 11) == "early words");
+  CHECK(test::receive(served.get(), kStartupMessage.size()) == kStartupMessage);
   CHECK(test::send_all(served.get(), "answer"));
   CHECK(test::receive(client.get(), 6) == "answer");
   CHECK(held(gateway) == 0);
@@ -100,7 +100,7 @@ TEST_CASE("who has waited long enough is told so, and why") {
   SUBCASE("there was no primary") {
     gateway.no_route();
     UniqueFd client = gateway.connect();
-    CHECK(test::send_all(client.get(), test::kStartupMessage));
+    CHECK(test::send_all(client.get(), kStartupMessage));
     const Received received = test::receive_to_end(client.get());
     CHECK(has_field(received, "C57P03"));
     CHECK(has_field(received, "DWaited 1"));
@@ -110,11 +110,11 @@ TEST_CASE("who has waited long enough is told so, and why") {
   SUBCASE("the primary refused") {
     gateway.route(refusing_address(), 1, 0);
     UniqueFd client = gateway.connect();
-    CHECK(test::send_all(client.get(), test::kStartupMessage));
+    CHECK(test::send_all(client.get(), kStartupMessage));
     const Received received = test::receive_to_end(client.get());
     CHECK(has_field(received, "C57P03"));
     CHECK(received.bytes.find("Connection refused") != std::string::npos);
-    CHECK(gateway.rejected(RejectReason::kConnectFailed) == 1);
+    CHECK(eventually([&] { return gateway.rejected(RejectReason::kConnectFailed) == 1; }));
     // 25 ms, then 50, then 100.
     CHECK(gateway.connect_failures(0, ConnectFailure::kRefused) >= 2);
     CHECK(gateway.connect_failures(0, ConnectFailure::kRefused) <= 4);
@@ -146,17 +146,17 @@ TEST_CASE("no more wait than may: the next one is told 53300") {
   Gateway gateway(2, settings);
   gateway.no_route();
   std::vector<UniqueFd> clients;
-  for (int i = 0; i < 3; ++i) clients.push_back(gateway.connect());
+  for (int i = 0; i < 3; ++i) clients.push_back(gateway.connect_and_speak());
   REQUIRE(eventually([&] { return held(gateway) == 3; }));
   const UniqueFd fourth = gateway.connect();
-  CHECK(test::send_all(fourth.get(), test::kStartupMessage));
+  CHECK(test::send_all(fourth.get(), kStartupMessage));
   const Received received = test::receive_to_end(fourth.get());
   CHECK(has_field(received, "C53300"));
   CHECK(has_field(received, "Mtoo many clients wait for a PostgreSQL primary"));
   CHECK(eventually([&] { return gateway.rejected(RejectReason::kTooManyHeld) == 1; }));
   clients.pop_back();
   REQUIRE(eventually([&] { return held(gateway) == 2; }));
-  clients.push_back(gateway.connect());
+  clients.push_back(gateway.connect_and_speak());
   CHECK(eventually([&] { return held(gateway) == 3; }));
   gateway.route(backend.get());
   std::vector<UniqueFd> served;
@@ -234,9 +234,9 @@ TEST_CASE("a connect that fails is tried again, by one client at a time") {
   gateway.route(address, 1, 0);
   std::vector<UniqueFd> clients;
   const std::int64_t before = monotonic_ns();
-  clients.push_back(gateway.connect());
+  clients.push_back(gateway.connect_and_speak());
   REQUIRE(eventually([&] { return gateway.failures() > 0 && held(gateway) == 1; }));
-  for (int i = 0; i < 9; ++i) clients.push_back(gateway.connect());
+  for (int i = 0; i < 9; ++i) clients.push_back(gateway.connect_and_speak());
   REQUIRE(eventually([&] { return held(gateway) >= 9; }));
   // At 0, 25, 75, 175, 375, 775 and 1,575 ms, then one in 800 ms; nine would have tried already.
   const auto attempts = gateway.connect_failures(0, ConnectFailure::kRefused);
@@ -246,7 +246,10 @@ TEST_CASE("a connect that fails is tried again, by one client at a time") {
                 .take();
   REQUIRE(backend.valid());
   std::vector<UniqueFd> served;
-  for (int i = 0; i < 10; ++i) served.push_back(test::accept_one(backend.get()));
+  for (int i = 0; i < 10; ++i) {
+    served.push_back(test::accept_one(backend.get()));
+    CHECK(test::send_all(served.back().get(), "Z"));  // it serves: the next one may try
+  }
   CHECK(eventually([&] { return gateway.connects(0) == 10 && held(gateway) == 0; }));
   CHECK(gateway.rejected(RejectReason::kConnectFailed) == 0);
 }
@@ -257,7 +260,7 @@ TEST_CASE("another route ends the rest after a failed connect at once") {
   SUBCASE("the old one refused") {
     Gateway gateway(1, patient());
     gateway.route(refusing_address(), 1, 0);
-    const UniqueFd client = gateway.connect();
+    const UniqueFd client = gateway.connect_and_speak();
     REQUIRE(eventually([&] {
       return gateway.connect_failures(0, ConnectFailure::kRefused) >= 5;  // resting for 800 ms
     }));
@@ -269,7 +272,7 @@ TEST_CASE("another route ends the rest after a failed connect at once") {
   SUBCASE("the old one did not answer, and was proven wrong meanwhile") {
     Gateway gateway(1, patient());
     gateway.route(silent.get(), 1, 0);
-    const UniqueFd client = gateway.connect();
+    const UniqueFd client = gateway.connect_and_speak();
     REQUIRE(eventually([&] { return gateway.active() == 1; }));
     gateway.no_route(2);
     REQUIRE(eventually([&] { return held(gateway) == 1 && gateway.active() == 0; }));
@@ -281,7 +284,7 @@ TEST_CASE("another route ends the rest after a failed connect at once") {
     settings.connect_timeout_ns = 50 * kMs;
     Gateway gateway(1, settings);
     gateway.route(silent.get(), 1, 0);
-    const UniqueFd client = gateway.connect();
+    const UniqueFd client = gateway.connect_and_speak();
     REQUIRE(eventually([&] { return gateway.connect_failures(0, ConnectFailure::kTimeout) >= 1; }));
     gateway.route(next.get(), 2, 1);
     CHECK(test::accept_one(next.get()).valid());
@@ -292,7 +295,7 @@ TEST_CASE("a client that left while it was being connected does not wait for ano
   const test::StalledListener silent;
   Gateway gateway(1, patient());
   gateway.route(silent.get(), 1, 0);
-  UniqueFd client = gateway.connect();
+  UniqueFd client = gateway.connect_and_speak();
   REQUIRE(eventually([&] { return gateway.active() == 1; }));
   client.reset();  // a FIN: what it has said, a CancelRequest perhaps, is still to be delivered
   REQUIRE(gateway.settle());
@@ -311,7 +314,7 @@ TEST_CASE("with a primary nobody is turned away for want of a place to wait") {
   gateway.no_route();
   std::vector<UniqueFd> clients = hold_clients(gateway, 2);
   gateway.route(backend.get());
-  for (int i = 0; i < 5; ++i) clients.push_back(gateway.connect());
+  for (int i = 0; i < 5; ++i) clients.push_back(gateway.connect_and_speak());
   std::vector<UniqueFd> served;
   for (int i = 0; i < 7; ++i) served.push_back(test::accept_one(backend.get()));
   CHECK(served.back().valid());
@@ -323,7 +326,7 @@ TEST_CASE("where nobody is to wait, a client is told at once, and tried at once"
   gateway.route(refusing_address(), 1, 0);
   for (int i = 0; i < 3; ++i) {
     UniqueFd client = gateway.connect();
-    CHECK(test::send_all(client.get(), test::kStartupMessage));
+    CHECK(test::send_all(client.get(), kStartupMessage));
     CHECK(has_field(test::receive_to_end(client.get()), "C57P03"));
   }
   CHECK(gateway.connect_failures(0, ConnectFailure::kRefused) == 3);

@@ -52,6 +52,12 @@ class Gateway {
   const SocketAddress& address() const { return address_; }
   bool started() const { return started_; }
   UniqueFd connect() const { return connect_to(address_); }
+  // A client that has said what it wants.
+  UniqueFd connect_and_speak() const {
+    UniqueFd client = connect();
+    if (!send_all(client.get(), kStartupMessage)) client.reset();
+    return client;
+  }
   // A client through the gateway to the listener of a backend. The gateway knows that they are
   // connected: what the backend does next is not a failure to connect.
   Link open(int backend_listener) {

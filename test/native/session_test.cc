@@ -53,6 +53,7 @@ bool aborts(State from_path_end, State to) {
     switch (from_path_end) {
       case State::kFree:
         break;
+      case State::kSilent:
       case State::kHeld:
       case State::kConnecting:
       case State::kRejecting:
@@ -76,15 +77,19 @@ bool aborts(State from_path_end, State to) {
 }  // namespace
 
 TEST_CASE("the table of states, and nothing else") {
-  const State all[] = {State::kFree,     State::kHeld,      State::kConnecting, State::kStarting,
-                       State::kRelaying, State::kRejecting, State::kClosing};
+  const State all[] = {State::kFree,     State::kSilent,   State::kHeld,      State::kConnecting,
+                       State::kStarting, State::kRelaying, State::kRejecting, State::kClosing};
   const auto in_the_table = [](State from, State to) {
     switch (from) {
       case State::kFree:
-        return to == State::kConnecting || to == State::kRejecting || to == State::kHeld ||
-               to == State::kRelaying;
+        return to == State::kSilent || to == State::kConnecting || to == State::kRejecting ||
+               to == State::kHeld || to == State::kRelaying;
+      case State::kSilent:
+        return to == State::kConnecting || to == State::kHeld || to == State::kRejecting ||
+               to == State::kClosing;
       case State::kHeld:
-        return to == State::kConnecting || to == State::kRejecting || to == State::kClosing;
+        return to == State::kSilent || to == State::kConnecting || to == State::kRejecting ||
+               to == State::kClosing;
       case State::kConnecting:
         return to == State::kStarting || to == State::kRelaying || to == State::kHeld ||
                to == State::kRejecting || to == State::kClosing;

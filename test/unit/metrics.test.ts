@@ -32,6 +32,7 @@ const STATS: DataPlaneStats = {
   accepted: 12n,
   active: 5,
   held: 6,
+  silent: 3,
   heldEver: 19n,
   holdTimeouts: 20n,
   holdSeconds: { buckets: [2n, ...HOLD_BUCKETS_SECONDS.map(() => 1n)], sum: 61.5 },
