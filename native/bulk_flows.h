@@ -19,9 +19,9 @@ namespace pg_gateway {
 
 class BulkFlows {
  public:
-  static constexpr int kLowWater = 128 * 1024;
+  static constexpr int kLowWater = 512 * 1024;
   // The last bytes of a bulk transfer may come so much later.
-  static constexpr std::int64_t kPatienceNs = 300'000;
+  static constexpr std::int64_t kPatienceNs = 1'000'000;
   // More are not worth it: each is looked at in every turn of the loop.
   static constexpr std::size_t kMost = 64;
 
