@@ -22,7 +22,7 @@ import { TEMPLATE_VARIABLE } from './helpers/postgres-install.js';
 
 const NATIVE_TEST = join(PROJECT_ROOT, 'native/build/Release/dataplane_test');
 const UNIT_DEADLINE_MS = 120_000;
-const NATIVE_DEADLINE_MS = 180_000;
+const NATIVE_DEADLINE_MS = 300_000;
 /** Each of its tests has a deadline too, and so a stuck one a name: this is for a file that is stuck outside of them. */
 const INTEGRATION_DEADLINE_MS = 600_000;
 
