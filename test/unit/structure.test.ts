@@ -69,6 +69,7 @@ const WALL_CLOCK_READERS: readonly string[] = [
   'src/control/clock.ts', // monotonic times as people read them
   'src/ctl/commands.ts', // how long ago that was
   'src/ctl/top.ts', // likewise
+  'src/status/script.ts', // in the browser: how old its picture is, also after a sleep
 ];
 
 test('nothing is decided by the wall clock, which may be set while the gateway runs', () => {
