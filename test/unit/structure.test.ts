@@ -33,6 +33,7 @@ const OWNERS: readonly (readonly [name: string, owner: string])[] = [
   ['sd-notify', 'src/systemd.ts'],
   ['./dataplane.node', 'src/dataplane.ts'],
   ['uvu', 'test/helpers/suite.ts'],
+  ['playwright-core', 'test/browser/browser.ts'],
 ];
 
 for (const [name, owner] of OWNERS) {
