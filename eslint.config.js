@@ -14,6 +14,7 @@ const OWNERS = {
   'sd-notify': 'src/systemd.ts',
   uvu: 'test/helpers/suite.ts',
   'uvu/assert': 'test/helpers/suite.ts',
+  'playwright-core': 'test/browser/browser.ts',
 };
 
 /** @param {string | undefined} file the module that is looked at */

@@ -61,7 +61,7 @@ export interface RawSettings {
     sslcert: string | null;
     sslkey: string | null;
   };
-  metrics: { host: string; port: number };
+  metrics: { host: string; port: number; status_page: boolean };
   control: { socket: string };
   log: { level: LogLevel };
 }
@@ -286,13 +286,18 @@ export const SCHEMA: Layout<RawSettings> = {
       env: 'METRICS_HOST',
       option: 'metrics-host',
       live: false,
-      doc: 'Host name or address of /metrics, /healthz and /readyz; "::" is every address, IPv4 too.',
+      doc: 'Host name or address of /metrics, /healthz, /readyz and the status page at /; "::" is every address, IPv4 too.',
     }),
     port: setting(9090, port, {
       env: 'METRICS_PORT',
       option: 'metrics-port',
       live: false,
-      doc: 'Port of /metrics, /healthz and /readyz; 0 is any free one.',
+      doc: 'Port of /metrics, /healthz, /readyz and the status page at /; 0 is any free one.',
+    }),
+    status_page: setting(true, onOff, {
+      env: 'STATUS_PAGE',
+      live: false,
+      doc: 'Whether there is a status page for browsers at / of that port (in the environment 1 or 0).',
     }),
   },
   control: {

@@ -94,8 +94,8 @@ export interface Config {
   readonly stateDirectory: string | undefined;
   /** Where clients connect, unless the service manager hands sockets over. */
   readonly listen: HostPort;
-  /** Where /metrics, /healthz and /readyz are served. */
-  readonly metrics: HostPort;
+  /** Where /metrics, /healthz and /readyz are served, and perhaps the status page. */
+  readonly metrics: HostPort & { readonly statusPage: boolean };
   /** Where administrators ask and order. */
   readonly control: {
     /** Absolute path, or `off`; not used when the service manager hands a socket over. */

@@ -40,6 +40,7 @@ export function settingValues(config: Config): ReadonlyMap<string, SettingValue 
     ['probe.sslkey', probe.tls.key],
     ['metrics.host', metrics.host],
     ['metrics.port', metrics.port],
+    ['metrics.status_page', metrics.statusPage],
     ['control.socket', control.socket],
     ['log.level', config.logLevel],
   ]);

@@ -251,7 +251,7 @@ function assemble(raw: RawSettings, login: Login, sources: readonly string[]): C
     candidates,
     stateDirectory: raw.state_directory ?? undefined,
     listen: raw.listen,
-    metrics: raw.metrics,
+    metrics: { host: raw.metrics.host, port: raw.metrics.port, statusPage: raw.metrics.status_page },
     control: raw.control,
     probe: {
       user: login.user,

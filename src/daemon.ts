@@ -10,16 +10,12 @@ import { ConfigError, diffConfig } from './config.js';
 import type { Config, ConfigDiff, LoadedConfig } from './config.js';
 import { ControlDesk } from './control/desk.js';
 import type { ReloadDocument } from './control/documents.js';
-import { startControl } from './control/server.js';
-import type { ControlListener } from './control/server.js';
 import { cutFor } from './cut-policy.js';
 import type { BackendFailure, DataPlane, DataPlaneSettings } from './dataplane.js';
 import { maxConnectionsOf, warnOfTooMany } from './descriptor-limit.js';
 import { drain } from './drain.js';
 import type { Verdict } from './election.js';
 import { Failovers } from './failovers.js';
-import { startHttp } from './http.js';
-import type { HttpListener } from './http.js';
 import { listenForClients } from './listen-for-clients.js';
 import { RateLimit } from './log.js';
 import type { Logger } from './log.js';
@@ -31,8 +27,11 @@ import { dataPlaneSettings, noteOf } from './recovery.js';
 import { ResourceLog } from './resource-log.js';
 import type { RestartNoteKeeper } from './restart-note.js';
 import { ServerSlots } from './server-slots.js';
+import { openServiceListeners } from './service-listeners.js';
+import type { ServiceListeners } from './service-listeners.js';
 import { SessionLog } from './session-log.js';
 import type { State } from './state-directory.js';
+import { StatusSite } from './status/site.js';
 import { logFailover, logVerdict, readinessOf, statusText } from './story.js';
 import type { InheritedSockets, Notifier } from './systemd.js';
 import { systemTimers } from './timers.js';
@@ -59,7 +58,6 @@ const STATUS_EVERY_MS = 2000;
 const FAILURE_LOG_EVERY_MS = 5000;
 /** What a stop may take, so that the whole is over well before anybody's patience. */
 const WORKERS_STOP_MS = 1000;
-const HTTP_STOP_MS = 300;
 
 /**
  * Starts the service; resolves when it is ready: sockets adopted, workers running, the first probe round over
@@ -100,10 +98,10 @@ export class Daemon {
   readonly #metrics: Metrics;
   readonly #watchdog: Watchdog;
   readonly #desk: ControlDesk;
+  readonly #site: StatusSite | undefined;
   readonly #failureLimit = new RateLimit(FAILURE_LOG_EVERY_MS);
   #config: Config;
-  #http: HttpListener | undefined;
-  #control: ControlListener | undefined;
+  #listeners: ServiceListeners | undefined;
   #warnings: readonly string[] = [];
   #verdict: Verdict | undefined;
   /** Something speaks against the primary, and it has not answered yet. */
@@ -151,6 +149,7 @@ export class Daemon {
     });
     this.#metrics.recovery(dataPlane.recovery);
     this.#desk = this.#newDesk();
+    this.#site = config.metrics.statusPage ? new StatusSite(this.#desk, systemTimers) : undefined;
     this.#monitor = new Monitor({
       candidates: config.candidates,
       probe: config.probe,
@@ -243,7 +242,7 @@ export class Daemon {
     if (!ended) this.#logger.err('a worker thread did not end in time');
     this.#memory.close();
     const { kept } = this.#dataPlane.recovery;
-    const closed = Promise.all([this.#monitor.close(), this.#http?.close(), this.#control?.close()]);
+    const closed = Promise.all([this.#monitor.close(), this.#listeners?.close()]);
     // The next process takes the sessions up when this one has ended: they wait for nothing else.
     if (!kept) await closed;
     this.#options.notifier.close();
@@ -254,24 +253,15 @@ export class Daemon {
   async #openListeners(): Promise<void> {
     const { inherited, logger } = this.#options;
     await listenForClients(this.#dataPlane, inherited.clients, this.#config.listen, logger);
-    this.#http = await startHttp({
-      listen: inherited.metrics.length > 0 ? { fds: inherited.metrics } : this.#config.metrics,
-      render: () => this.#metrics.render(),
-      contentType: this.#metrics.contentType,
+    this.#listeners = await openServiceListeners({
+      inherited,
+      config: this.#config,
+      metrics: this.#metrics,
       readiness: () => readinessOf(this.#verdict),
-      logger,
-      closeTimeoutMs: HTTP_STOP_MS,
-    });
-    for (const address of this.#http.addresses) logger.info('serving metrics', { address });
-    const { control } = this.#config;
-    this.#control = await startControl({
-      fds: inherited.control,
-      path: control.socket === 'off' ? undefined : control.socket,
+      site: this.#site,
       desk: this.#desk,
       logger,
-      closeTimeoutMs: HTTP_STOP_MS,
     });
-    for (const address of this.#control.addresses) logger.info('serving administrators', { address });
   }
 
   #newDesk(): ControlDesk {
@@ -416,7 +406,9 @@ export class Daemon {
 
   #tick(): void {
     this.#dataPlane.ping();
-    this.#resourceLog.observe(this.#dataPlane.stats());
+    const stats = this.#dataPlane.stats();
+    this.#resourceLog.observe(stats);
+    this.#site?.observe(stats);
     this.#options.notifier.status(this.#status());
     this.#cancelStatus = systemTimers.after(STATUS_EVERY_MS, () => {
       this.#tick();

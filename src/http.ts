@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The HTTP listener: GET and HEAD of /metrics, /healthz, /readyz, nothing else.
+// The HTTP listener: GET and HEAD of /metrics, /healthz, /readyz and /, nothing else.
 // Owns its sockets: those it binds and its copies of those it was handed.
 //
 // Invariants: no request can make the process fail, wait or grow: sizes, times,
@@ -24,6 +24,8 @@ export interface HttpOptions {
   readonly contentType: string;
   /** What /readyz answers: 200 or 503, each with the reason as one line. */
   readonly readiness: () => Readiness;
+  /** What / answers, HTML; left out: it is not there. */
+  readonly page?: (() => Page) | undefined;
   readonly logger: Logger;
   /** How long close() waits for requests under way. Default 1000. */
   readonly closeTimeoutMs?: number;
@@ -32,6 +34,11 @@ export interface HttpOptions {
 export interface Readiness {
   readonly ready: boolean;
   readonly reason: string;
+}
+
+export interface Page {
+  readonly body: string;
+  readonly headers: Readonly<Record<string, string>>;
 }
 
 export interface HttpListener {
@@ -54,6 +61,7 @@ const CLOSE_TIMEOUT_MS = 1000;
 const PURPOSE = 'serve metrics';
 const LOG_EVERY_MS = 60_000;
 const TEXT = 'text/plain; charset=utf-8';
+const HTML = 'text/html; charset=utf-8';
 const ALLOWED = 'GET, HEAD';
 
 /** Throws GatewayError LISTEN_FAILED, naming the address or descriptor; nothing is left bound then. */
@@ -159,23 +167,44 @@ class HttpService implements HttpListener {
   async #answer(request: IncomingMessage): Promise<Answer> {
     const path = pathOf(request.url ?? '');
     const close = hasBody(request) ? { Connection: 'close' } : {};
-    if (path !== '/metrics' && path !== '/healthz' && path !== '/readyz') {
-      return { ...text(404, 'not found'), headers: close };
-    }
+    const route = this.#routeOf(path);
+    if (route === undefined) return { ...text(404, 'not found'), headers: close };
     if (request.method !== 'GET' && request.method !== 'HEAD') {
       return { ...text(405, 'method not allowed'), headers: { Allow: ALLOWED, ...close } };
     }
     if (hasBody(request)) return { ...text(413, 'no body is taken'), headers: close };
-    if (path === '/healthz') return text(200, 'ok');
-    if (path === '/readyz') {
-      const { ready, reason } = this.#options.readiness();
-      return text(ready ? 200 : 503, reason.replace(/\s+/gu, ' '));
+    return route();
+  }
+
+  #routeOf(path: string): (() => Answer | Promise<Answer>) | undefined {
+    const { page, readiness, contentType } = this.#options;
+    switch (path) {
+      case '/metrics':
+        return () => this.#rendered('metrics', contentType, async () => ({ body: await this.#render() }));
+      case '/healthz':
+        return () => text(200, 'ok');
+      case '/readyz':
+        return () => {
+          const { ready, reason } = readiness();
+          return text(ready ? 200 : 503, reason.replace(/\s+/gu, ' '));
+        };
+      case '/':
+        return page === undefined ? undefined : () => this.#rendered('the status page', HTML, page);
+      default:
+        return undefined;
     }
+  }
+
+  async #rendered(
+    what: string,
+    type: string,
+    render: () => Pick<Answer, 'body' | 'headers'> | Promise<Pick<Answer, 'body'>>,
+  ): Promise<Answer> {
     try {
-      return { status: 200, type: this.#options.contentType, body: await this.#render() };
+      return { status: 200, type, ...(await render()) };
     } catch (error) {
-      this.#complain('render', 'metrics could not be rendered', error);
-      return text(500, 'metrics could not be rendered');
+      this.#complain(what, `${what} could not be rendered`, error);
+      return text(500, `${what} could not be rendered`);
     }
   }
 

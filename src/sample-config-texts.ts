@@ -29,8 +29,8 @@ addresses stand there.`,
   sessions: "The clients' sessions.",
   failover: 'What becomes of clients while there is no primary.',
   probe: 'How the servers are watched. Each candidate keeps one connection for it.',
-  metrics: `The HTTP listener: /metrics for Prometheus, /healthz and /readyz. Not used when systemd hands a socket \
-named "metrics" over.`,
+  metrics: `The HTTP listener: /metrics for Prometheus, /healthz and /readyz, and a status page for browsers at /. The \
+address is not used when systemd hands a socket named "metrics" over.`,
   control: `Where pg-gatewayctl(8) asks and orders. Not used when systemd hands a socket named "control" over.`,
   log: 'The log, on standard error; under systemd, in the journal.',
 };
@@ -129,6 +129,9 @@ It must be there if it is named.`,
   'probe.sslkey': 'File of its private key (PEM). It must be there if it is named.',
   'metrics.host': `A name is looked up, and every address of it serves; "::" is every address of the machine, IPv4 too.`,
   'metrics.port': 'A free port that was chosen is named in the log.',
+  'metrics.status_page': `\
+Whether / is a page that shows what pg-gatewayctl status does, with the traffic of the last hour and the failovers. It \
+can change nothing, and has no secret, but names and addresses of servers are on it.`,
   'control.socket': `\
 The path of an AF_UNIX socket. Its file lets the user and the group of the gateway in, and nobody else: who is let in \
 may do everything that the program can.`,

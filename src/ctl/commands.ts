@@ -15,12 +15,12 @@ import type {
 } from '../control/documents.js';
 import { GatewayError } from '../errors.js';
 import type { ErrorCode } from '../errors.js';
+import { moment, plural, safe } from '../readable.js';
 import type { CtlCommand } from './arguments.js';
 import type { Client } from './client.js';
 import { waitForDrain } from './drain.js';
 import { CTL_CRITICAL, CTL_OK, CTL_WARNING } from './exit.js';
 import { failoversLines, sessionsLines, statusLines } from './render.js';
-import { moment, plural, safe } from './text.js';
 import type { Paint } from './text.js';
 
 export interface Terminal {

@@ -4,12 +4,13 @@
 // imports neither the daemon nor what that needs.
 
 import { GatewayError } from '../errors.js';
+import { safe } from '../readable.js';
 import { version } from '../version.js';
 import { ctlHelp, parseCtlArguments } from './arguments.js';
 import { connectTo } from './client.js';
 import { runCommand } from './commands.js';
 import { CTL_OK, CTL_UNKNOWN, CTL_USAGE } from './exit.js';
-import { coloured, plain, safe, wantsColour } from './text.js';
+import { coloured, plain, wantsColour } from './text.js';
 
 function print(lines: readonly string[]): void {
   process.stdout.write(`${lines.join('\n')}\n`);

@@ -11,7 +11,8 @@ import type {
   SessionsDocument,
   StatusDocument,
 } from '../control/documents.js';
-import { bytes, duration, moment, plural, safe, secondsSince, table } from './text.js';
+import { bytes, duration, hostPort, moment, plural, safe, secondsSince } from '../readable.js';
+import { table } from './text.js';
 import type { Cell, Colour, Column, Paint } from './text.js';
 
 export interface Style {
@@ -170,8 +171,4 @@ export function failoverLine(failover: FailoverDocument): string {
   const cost = `${plural(sessions_cut, 'session')} cut, ${plural(clients_held, 'client')} held`;
   const servers = `${safe(old)} -> ${safe(next)}, timeline ${old_timeline} -> ${new_timeline}`;
   return `${moment(at)}  ${servers}, decided in ${decided_in_ms.toFixed(1)} ms, ${cost}`;
-}
-
-function hostPort(address: string, port: number): string {
-  return address.includes(':') ? `[${safe(address)}]:${port}` : `${safe(address)}:${port}`;
 }

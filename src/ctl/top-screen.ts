@@ -3,9 +3,10 @@
 // same two looks at the gateway always make the same lines.
 
 import type { SessionDocument, SessionsDocument, StatusDocument } from '../control/documents.js';
+import { bytes, duration, plural, safe } from '../readable.js';
 import { clientOf, headLine, serverLines } from './render.js';
 import type { Style } from './render.js';
-import { bytes, duration, plural, safe, table } from './text.js';
+import { table } from './text.js';
 import type { Cell, Column } from './text.js';
 
 export const SORTS = ['rate', 'age', 'idle'] as const;

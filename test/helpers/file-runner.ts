@@ -52,7 +52,7 @@ const SAY_COLOURS = process.stdout.isTTY && process.env['NO_COLOR'] === undefine
 
 /** The sources say what there is: a compiled file may be of a test that has gone. */
 export function testFiles(
-  folder: 'unit' | 'integration' | 'network' | 'system' | 'patroni' | 'majors' | 'prometheus' | 'guides',
+  folder: 'unit' | 'integration' | 'network' | 'system' | 'patroni' | 'majors' | 'prometheus' | 'browser' | 'guides',
   deadlineMs: number,
 ): TestFile[] {
   const root = testFile(folder);

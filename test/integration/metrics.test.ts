@@ -228,20 +228,21 @@ async function ask(gateway: Gateway, method: string, path: string): Promise<Answ
   return { status: response.statusCode, allow, type, length: Number(length), body };
 }
 
-test('HTTP: three paths, two methods', async () => {
+test('HTTP: four paths, two methods', async () => {
   await withGateway({ candidates: candidatesOf(cluster) }, async (gateway) => {
     const ready = await ask(gateway, 'GET', '/readyz');
     assert.equal([ready.status, ready.body], [200, `${cluster.primary.candidate} is the primary on timeline 1\n`]);
     assert.equal((await ask(gateway, 'GET', '/healthz')).body, 'ok\n');
     assert.match((await ask(gateway, 'GET', '/metrics')).type ?? '', 'text/plain; version=0.0.4');
-    for (const path of ['/metrics', '/healthz', '/readyz']) {
+    assert.match((await ask(gateway, 'GET', '/')).type ?? '', 'text/html; charset=utf-8');
+    for (const path of ['/metrics', '/healthz', '/readyz', '/']) {
       const head = await ask(gateway, 'HEAD', path);
       assert.equal([head.status, head.body], [200, '']);
       assert.ok(head.length > 0, 'it tells the length of what GET would give');
       const post = await ask(gateway, 'POST', path);
       assert.equal([post.status, post.allow], [405, 'GET, HEAD']);
     }
-    for (const path of ['/', '/metrics/', '/metricsx', '/../metrics', '/favicon.ico']) {
+    for (const path of ['//', '/metrics/', '/metricsx', '/../metrics', '/favicon.ico']) {
       assert.is((await ask(gateway, 'GET', path)).status, 404, path);
     }
   });

@@ -61,7 +61,7 @@ class Evidence {
 
   /** What the gateway shows while it runs. */
   async addRunning(gateway: Gateway): Promise<void> {
-    for (const path of ['/metrics', '/healthz', '/readyz', '/nothing']) {
+    for (const path of ['/metrics', '/', '/healthz', '/readyz', '/nothing']) {
       this.add(path, (await gateway.http(path)).body);
     }
     const process = `/proc/${gateway.pid}`;

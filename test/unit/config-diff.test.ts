@@ -57,6 +57,7 @@ test('tells what a reload changes, and what waits for a restart', ({ machine }) 
     PGSSLKEY: root,
     METRICS_HOST: '::1',
     METRICS_PORT: '1',
+    STATUS_PAGE: '0',
     CONTROL_SOCKET: '/c',
     LOG_LEVEL: 'err',
   });
@@ -68,6 +69,7 @@ test('tells what a reload changes, and what waits for a restart', ({ machine }) 
     'sessions.workers',
     'metrics.host',
     'metrics.port',
+    'metrics.status_page',
     'control.socket',
   ]);
   assert.equal([...live, ...fixed].sort(), SETTINGS.map(({ key }) => key).sort());

@@ -47,6 +47,7 @@ const ENVIRONMENT: readonly (readonly [string, string, string])[] = [
   ['LISTEN_PORT', '54.5', `listen.port = "54.5": ${PORT}`],
   ['LISTEN_PORT', ' ', `listen.port = " ": ${PORT}`],
   ['METRICS_PORT', 'http', `metrics.port = "http": ${PORT}`],
+  ['STATUS_PAGE', '/', `metrics.status_page = "/": ${SWITCH}`],
   ['NUM_THREADS', '0', `sessions.workers = "0": ${THREADS}`],
   ['NUM_THREADS', '65', `sessions.workers = "65": ${THREADS}`],
   ['NUM_THREADS', 'many', `sessions.workers = "many": ${THREADS}`],

@@ -86,6 +86,7 @@ sslmode = "prefer"  # default
 [metrics]
 host = "::"  # default
 port = 9090  # default
+status_page = true  # default
 
 [control]
 socket = "off"  # default

@@ -27,7 +27,7 @@ test('a later source overrides an earlier one, setting by setting', ({ machine }
     ['main:5432'],
   );
   assert.equal(config.listen, { host: 'h1', port: 2 });
-  assert.equal(config.metrics, { host: 'm2', port: 4 });
+  assert.equal(config.metrics, { host: 'm2', port: 4, statusPage: true });
   assert.is(config.logLevel, 'err');
   assert.equal(
     config.settings

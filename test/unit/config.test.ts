@@ -24,7 +24,7 @@ test('has the defaults of the original', ({ machine }) => {
     candidates: [{ host: 'db1', port: 5432, name: 'db1:5432' }],
     stateDirectory: undefined,
     listen: { host: 'localhost', port: 5432 },
-    metrics: { host: '::', port: 9090 },
+    metrics: { host: '::', port: 9090, statusPage: true },
     control: { socket: 'off' },
     probe: {
       user: userInfo().username,
@@ -86,6 +86,7 @@ test('reads every variable', ({ machine }) => {
     PGSSLKEY: file('client.key'),
     METRICS_HOST: '127.0.0.1',
     METRICS_PORT: '65535',
+    STATUS_PAGE: 'off',
     CONTROL_SOCKET: '/run/one.sock',
     LOG_LEVEL: 'debug',
   };
@@ -97,7 +98,7 @@ test('reads every variable', ({ machine }) => {
     ],
     stateDirectory: '/var/lib/one',
     listen: { host: '::', port: 0 },
-    metrics: { host: '127.0.0.1', port: 65535 },
+    metrics: { host: '127.0.0.1', port: 65535, statusPage: false },
     control: { socket: '/run/one.sock' },
     probe: {
       user: 'prober',
@@ -165,6 +166,7 @@ test('reads every key of a file', ({ machine }) => {
     [metrics]
     host = "127.0.0.1"
     port = 2
+    status_page = false
     [control]
     socket = "/run/two.sock"
     [log]
@@ -187,7 +189,7 @@ test('reads every key of a file', ({ machine }) => {
     ],
     stateDirectory: '/var/lib/one',
     listen: { host: '::', port: 1 },
-    metrics: { host: '127.0.0.1', port: 2 },
+    metrics: { host: '127.0.0.1', port: 2, statusPage: false },
     control: { socket: '/run/two.sock' },
     probe: {
       user: 'prober',

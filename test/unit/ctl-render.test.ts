@@ -2,7 +2,8 @@
 // What pg-gatewayctl prints: whole pictures, and their parts.
 
 import { failoversLines, sessionsLines, statusLines } from '#src/ctl/render.js';
-import { bytes, coloured, duration, plain, safe, table, wantsColour } from '#src/ctl/text.js';
+import { coloured, plain, table, wantsColour } from '#src/ctl/text.js';
+import { bytes, duration, safe } from '#src/readable.js';
 import { fit, nextSort, screenLines } from '#src/ctl/top-screen.js';
 import type { Look } from '#src/ctl/top-screen.js';
 import type { FailoverDocument, SessionDocument } from '#src/control/documents.js';

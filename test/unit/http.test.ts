@@ -116,6 +116,32 @@ for (const [method, target, status, body] of ROUTES) {
   });
 }
 
+const PAGE = { body: '<!DOCTYPE html>\n', headers: { 'Content-Security-Policy': "default-src 'none'" } };
+
+test('the page is there for GET and HEAD, with what it is sent with, if there is one', async (context) => {
+  const address = only(await start(context, { page: () => PAGE }));
+  for (const method of ['GET', 'HEAD']) {
+    const { status, body, headers } = await fetchFrom(address, '/?x', method);
+    assert.equal([status, body], [200, method === 'GET' ? PAGE.body : '']);
+    assert.is(headers['content-type'], 'text/html; charset=utf-8');
+    assert.is(headers['content-security-policy'], "default-src 'none'");
+    assert.is(headers['cache-control'], 'no-store');
+    assert.is(headers['x-content-type-options'], 'nosniff');
+  }
+  assert.is((await fetchFrom(address, '/', 'POST')).status, 405);
+  assert.is((await fetchFrom(address, '//')).status, 404);
+});
+
+test('a page that fails is 500 and one log line, and the rest goes on', async (context) => {
+  const page = (): never => {
+    throw new Error('no status');
+  };
+  const address = only(await start(context, { page }));
+  for (let i = 0; i < 3; i += 1) assert.is((await fetchFrom(address, '/')).status, 500);
+  assert.equal(context.log, ['<4>the status page could not be rendered reason="Error: no status"']);
+  assert.is((await fetchFrom(address, '/metrics')).status, 200);
+});
+
 test('readyz: 503 and one line without a primary', async (context) => {
   const readiness = () => ({ ready: false, reason: 'no primary:\r\nall are standbys' });
   const reply = await fetchFrom(only(await start(context, { readiness })), '/readyz');

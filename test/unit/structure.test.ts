@@ -33,6 +33,7 @@ const OWNERS: readonly (readonly [name: string, owner: string])[] = [
   ['sd-notify', 'src/systemd.ts'],
   ['./dataplane.node', 'src/dataplane.ts'],
   ['uvu', 'test/helpers/suite.ts'],
+  ['playwright-core', 'test/browser/browser.ts'],
 ];
 
 for (const [name, owner] of OWNERS) {
@@ -69,6 +70,7 @@ const WALL_CLOCK_READERS: readonly string[] = [
   'src/control/clock.ts', // monotonic times as people read them
   'src/ctl/commands.ts', // how long ago that was
   'src/ctl/top.ts', // likewise
+  'src/status/script.ts', // in the browser: how old its picture is, also after a sleep
 ];
 
 test('nothing is decided by the wall clock, which may be set while the gateway runs', () => {

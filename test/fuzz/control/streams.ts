@@ -36,6 +36,7 @@ export async function http(): Promise<Target> {
     render: () => Promise.resolve('a_metric 1\n'),
     contentType: 'text/plain; version=0.0.4; charset=utf-8',
     readiness: () => ({ ready: true, reason: 'primary is a:5432' }),
+    page: () => ({ body: '<!DOCTYPE html>\n', headers: { 'X-Frame-Options': 'DENY' } }),
     logger: createLogger({ level: 'debug', journal: false, write: (line) => lines.push(line.trimEnd()) }),
   });
   const port = Number(/:(\d+)$/.exec(listener.addresses[0] ?? '')?.[1]);
