@@ -33,6 +33,8 @@ export interface PgbenchRun extends PgbenchSummary {
 /** So much of a timed run is logged: enough for its hundredth part, little enough not to be felt. */
 const SAMPLING_RATE = 0.2;
 const GRACE_MS = 60_000;
+/** A slow machine connects so many clients in a second, and pgbench counts that time as part of its run. */
+const CONNECTED_A_SECOND = 50;
 
 export async function pgbench(
   { folder }: Stand,
@@ -49,7 +51,7 @@ export async function pgbench(
     const { seconds, transactions } = settings;
     return await (seconds === undefined
       ? counted(route, [...args, '-t', String(transactions)], logs)
-      : timed(route, args, { seconds, warmUp: warmUpSeconds(clients), logs: connect ? undefined : logs }));
+      : timed(route, args, { seconds, warmUp: warmUpSeconds(clients), clients, logs: connect ? undefined : logs }));
   } finally {
     await rm(logs, { recursive: true });
   }
@@ -68,17 +70,19 @@ async function counted(route: Route, args: readonly string[], logs: string): Pro
 interface TimedOptions {
   readonly seconds: number;
   readonly warmUp: number;
+  readonly clients: number;
   /** undefined: there are none. */
   readonly logs: string | undefined;
 }
 
-/** What counts are the `seconds` after the warm-up; there is one more, so that the last of them is told of. */
+/** What counts are the `seconds` after the warm-up; there are more, so that the last of them is told of. */
 async function timed(route: Route, args: readonly string[], options: TimedOptions): Promise<PgbenchRun> {
-  const { seconds, warmUp, logs } = options;
+  const { seconds, warmUp, clients, logs } = options;
   const to = warmUp + seconds;
+  const duration = to + 1 + Math.ceil(clients / CONNECTED_A_SECOND);
   const sampling = logs === undefined ? [] : [`--sampling-rate=${SAMPLING_RATE}`];
   const child = new Child(
-    [postgresProgram('pgbench'), ...args, ...sampling, '-T', String(to + 1), '-P', '1', '--progress-timestamp'],
+    [postgresProgram('pgbench'), ...args, ...sampling, '-T', String(duration), '-P', '1', '--progress-timestamp'],
     { env: clientEnvironment(route) },
   );
   try {
