@@ -194,19 +194,19 @@ test('nothing is left of thousands of sessions that have ended', async () => {
   const { most, least, seconds } = SHORT_SESSIONS;
   const load = machine.start(['python3', '/root/short-sessions.py', '5432', String(most), String(seconds)]);
   const counts: number[] = [];
-  let ended = false;
-  const looking = (async () => {
-    while (!ended) {
+  const looking = { over: false };
+  const looked = (async () => {
+    while (!looking.over) {
       counts.push(await stored());
       await observeFor(300);
     }
   })();
   const { status, stdout, stderr } = await within((seconds + 40) * 1000, 'the end of the sessions', load.ended).finally(
     () => {
-      ended = true;
+      looking.over = true;
     },
   );
-  await looking;
+  await looked;
   assert.is(status, 0, stderr);
   const done = Number(/^done (\d+)\n$/.exec(stdout)?.[1]);
   assert.ok(done >= least, `${stdout} in ${seconds} s`);
