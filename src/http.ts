@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: MIT
 // The HTTP listener: GET and HEAD of /metrics, /healthz, /readyz and /, nothing else.
-// Owns its sockets: those it binds and its copies of those it was handed.
+// Its sockets are those it binds and its copies of those it was handed.
 //
-// Invariants: no request can make the process fail, wait or grow: sizes, times,
-// connections and requests per connection are limited, no body is taken, and scrapes
-// that come together are rendered once. No browser's script of another origin may
-// read an answer: there is no CORS.
+// Invariants beside those of strict-http.ts: no body is taken, and scrapes that come
+// together are rendered once. No browser's script of another origin may read an answer:
+// there is no CORS.
 
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { ListenOptions } from 'node:net';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { bindHost, listenFailed } from './bind-host.js';
 import { formatHostPort } from './candidates.js';
-import { RateLimit, type Logger } from './log.js';
+import type { Logger } from './log.js';
+import { portOf, StrictHttp } from './strict-http.js';
 
 export interface HttpOptions {
   /**
@@ -55,11 +54,9 @@ interface Answer {
   readonly headers?: Readonly<Record<string, string>>;
 }
 
-const LIMITS = { maxHeaderBytes: 8192, connections: 64, requestsPerSocket: 1000 };
-const TIMEOUTS_MS = { headers: 5000, request: 10_000, keepAlive: 5000, inactive: 15_000, check: 5000 };
+const MAX_CONNECTIONS = 64;
 const CLOSE_TIMEOUT_MS = 1000;
 const PURPOSE = 'serve metrics';
-const LOG_EVERY_MS = 60_000;
 const TEXT = 'text/plain; charset=utf-8';
 const HTML = 'text/html; charset=utf-8';
 const ALLOWED = 'GET, HEAD';
@@ -80,19 +77,24 @@ export async function startHttp(options: HttpOptions): Promise<HttpListener> {
 class HttpService implements HttpListener {
   readonly addresses: string[] = [];
   readonly #options: HttpOptions;
-  readonly #limit = new RateLimit(LOG_EVERY_MS);
-  #servers: Server[] = [];
+  readonly #http: StrictHttp;
   #rendering: Promise<string> | undefined;
-  #closed: Promise<void> | undefined;
 
   constructor(options: HttpOptions) {
     this.#options = options;
+    this.#http = new StrictHttp({
+      name: 'metrics',
+      maxConnections: MAX_CONNECTIONS,
+      serve: (request, response) => this.#serve(request, response),
+      logger: options.logger,
+      closeTimeoutMs: options.closeTimeoutMs ?? CLOSE_TIMEOUT_MS,
+    });
   }
 
   async listenOnFds(fds: readonly number[]): Promise<void> {
     for (const fd of fds) {
       try {
-        this.addresses.push(boundAddress(await this.#listen({ fd }), fd));
+        this.addresses.push(boundAddress(await this.#http.listen({ fd }), fd));
       } catch (error) {
         throw listenFailed(PURPOSE, `descriptor ${fd.toString()}`, error);
       }
@@ -101,67 +103,18 @@ class HttpService implements HttpListener {
 
   async listenOn(host: string, port: number): Promise<void> {
     const bind = async (address: string, free: number): Promise<number> =>
-      portOf(await this.#listen({ host: address, port: free })) ?? free;
-    const release = (taken: number): Promise<void> => this.#release(taken);
+      portOf(await this.#http.listen({ host: address, port: free })) ?? free;
+    const release = (taken: number): Promise<void> => this.#http.release(taken);
     this.addresses.push(...(await bindHost(PURPOSE, host, port, { bind, release })));
   }
 
   close(): Promise<void> {
-    this.#closed ??= this.#close();
-    return this.#closed;
+    return this.#http.close();
   }
 
-  /** Throws what net.Server does. */
-  async #listen(where: ListenOptions | { readonly fd: number }): Promise<Server> {
-    const server = this.#createServer();
-    await new Promise<void>((resolve, reject) => {
-      server.once('error', reject);
-      server.listen(where, () => {
-        server.off('error', reject);
-        resolve();
-      });
-    });
-    server.on('error', (error) => {
-      this.#complain('accept', 'metrics: a connection could not be accepted', error);
-    });
-    this.#servers.push(server);
-    return server;
-  }
-
-  async #release(port: number): Promise<void> {
-    const released = this.#servers.filter((server) => portOf(server) === port);
-    this.#servers = this.#servers.filter((server) => !released.includes(server));
-    await Promise.all(released.map((server) => new Promise((resolve) => server.close(resolve))));
-  }
-
-  #createServer(): Server {
-    const server = createServer(
-      {
-        maxHeaderSize: LIMITS.maxHeaderBytes,
-        headersTimeout: TIMEOUTS_MS.headers,
-        requestTimeout: TIMEOUTS_MS.request,
-        keepAliveTimeout: TIMEOUTS_MS.keepAlive,
-        connectionsCheckingInterval: TIMEOUTS_MS.check,
-      },
-      (request, response) => {
-        void this.#serve(request, response);
-      },
-    );
-    server.timeout = TIMEOUTS_MS.inactive; // also a peer that does not read its answer
-    server.maxConnections = LIMITS.connections;
-    server.maxRequestsPerSocket = LIMITS.requestsPerSocket;
-    return server;
-  }
-
-  /** Never rejects. */
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    try {
-      request.resume(); // what is left of a body that nobody reads must not stall the connection
-      send(request, response, await this.#answer(request), this.#closed !== undefined);
-    } catch (error) {
-      this.#complain('serve', 'metrics: a request could not be answered', error);
-      response.destroy();
-    }
+    request.resume(); // what is left of a body that nobody reads must not stall the connection
+    send(request, response, await this.#answer(request), this.#http.closing);
   }
 
   async #answer(request: IncomingMessage): Promise<Answer> {
@@ -180,7 +133,7 @@ class HttpService implements HttpListener {
     const { page, readiness, contentType } = this.#options;
     switch (path) {
       case '/metrics':
-        return () => this.#rendered('metrics', contentType, async () => ({ body: await this.#render() }));
+        return () => this.#rendered('the metrics', contentType, async () => ({ body: await this.#render() }));
       case '/healthz':
         return () => text(200, 'ok');
       case '/readyz':
@@ -203,7 +156,7 @@ class HttpService implements HttpListener {
     try {
       return { status: 200, type, ...(await render()) };
     } catch (error) {
-      this.#complain(what, `${what} could not be rendered`, error);
+      this.#http.complain(what, `${what} could not be rendered`, error);
       return text(500, `${what} could not be rendered`);
     }
   }
@@ -218,28 +171,6 @@ class HttpService implements HttpListener {
       rendering.then(done, done);
     }
     return this.#rendering;
-  }
-
-  #complain(key: string, message: string, error: unknown): void {
-    const similar = this.#limit.admit(key);
-    if (similar !== undefined) this.#options.logger.warning(`${message}${similar}`, { reason: String(error) });
-  }
-
-  async #close(): Promise<void> {
-    const closed = this.#servers.map(
-      (server) =>
-        new Promise<void>((resolve) => {
-          server.close(() => {
-            resolve();
-          });
-          server.closeIdleConnections();
-        }),
-    );
-    const deadline = setTimeout(() => {
-      for (const server of this.#servers) server.closeAllConnections();
-    }, this.#options.closeTimeoutMs ?? CLOSE_TIMEOUT_MS);
-    await Promise.all(closed);
-    clearTimeout(deadline);
   }
 }
 
@@ -268,11 +199,6 @@ function hasBody({ headers }: IncomingMessage): boolean {
 /** The path of a request target in origin or absolute form (RFC 9112, section 3.2), without its query. */
 function pathOf(target: string): string {
   return target.replace(/^https?:\/\/[^/?#]*/iu, '').replace(/[?#].*$/su, '');
-}
-
-function portOf(server: Server): number | undefined {
-  const address = server.address();
-  return typeof address === 'object' && address !== null ? address.port : undefined;
 }
 
 function boundAddress(server: Server, fd: number): string {

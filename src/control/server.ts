@@ -1,18 +1,17 @@
 // SPDX-License-Identifier: MIT
 // The control socket: AF_UNIX, HTTP, JSON. Who may open it is said by the permissions of
 // its file (0660); who has opened it may do everything.
-// Owns its sockets: the one it binds, with its file, and its copies of those it was handed.
+// Its sockets are the one it binds, with its file, and its copies of those it was handed.
 //
-// Invariants as those of ../http.ts: no request can make the process fail, wait or grow.
+// Invariants as those of ../strict-http.ts: no request can make the process fail, wait or grow.
 
 import { lstatSync, unlinkSync } from 'node:fs';
-import { createServer } from 'node:http';
-import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { connect } from 'node:net';
 
 import { listenFailed } from '../bind-host.js';
-import { RateLimit } from '../log.js';
 import type { Logger } from '../log.js';
+import { StrictHttp } from '../strict-http.js';
 import { answer, refusal } from './api.js';
 import type { ApiAnswer, Desk } from './api.js';
 
@@ -33,10 +32,10 @@ export interface ControlListener {
   close(): Promise<void>;
 }
 
-const LIMITS = { headerBytes: 8192, bodyBytes: 65_536, connections: 16, requestsPerSocket: 1000 };
-const TIMEOUTS_MS = { headers: 5000, request: 10_000, keepAlive: 5000, inactive: 15_000, check: 5000, stale: 1000 };
+const MAX_BODY_BYTES = 65_536;
+const MAX_CONNECTIONS = 16;
+const STALE_TIMEOUT_MS = 1000;
 const PURPOSE = 'serve administrators';
-const LOG_EVERY_MS = 60_000;
 /** Of the file: nobody but its owner and its group. */
 const UMASK = 0o117;
 
@@ -55,18 +54,23 @@ export async function startControl(options: ControlOptions): Promise<ControlList
 
 class ControlService implements ControlListener {
   readonly addresses: string[] = [];
-  readonly #options: ControlOptions;
-  readonly #limit = new RateLimit(LOG_EVERY_MS);
-  readonly #servers: Server[] = [];
-  #closed: Promise<void> | undefined;
+  readonly #desk: Desk;
+  readonly #http: StrictHttp;
 
-  constructor(options: ControlOptions) {
-    this.#options = options;
+  constructor({ desk, logger, closeTimeoutMs }: ControlOptions) {
+    this.#desk = desk;
+    this.#http = new StrictHttp({
+      name: 'control',
+      maxConnections: MAX_CONNECTIONS,
+      serve: (request, response) => this.#serve(request, response),
+      logger,
+      closeTimeoutMs,
+    });
   }
 
   async listenOnFd(fd: number): Promise<void> {
     try {
-      await this.#listen({ fd });
+      await this.#http.listen({ fd });
     } catch (error) {
       throw listenFailed(PURPOSE, `descriptor ${fd.toString()}`, error);
     }
@@ -76,7 +80,15 @@ class ControlService implements ControlListener {
   async listenOnPath(path: string): Promise<void> {
     try {
       if (await isStale(path)) unlinkSync(path);
-      await this.#listen({ path });
+      // The file is made during this call, and never has other permissions.
+      const before = process.umask(UMASK);
+      let listening: Promise<unknown>;
+      try {
+        listening = this.#http.listen({ path });
+      } finally {
+        process.umask(before);
+      }
+      await listening;
     } catch (error) {
       throw listenFailed(PURPOSE, path, error);
     }
@@ -84,94 +96,25 @@ class ControlService implements ControlListener {
   }
 
   close(): Promise<void> {
-    this.#closed ??= this.#close();
-    return this.#closed;
+    return this.#http.close();
   }
 
-  async #listen(where: { readonly fd: number } | { readonly path: string }): Promise<void> {
-    const server = this.#createServer();
-    await new Promise<void>((resolve, reject) => {
-      server.once('error', reject);
-      // The file is made during this call, and never has other permissions.
-      const before = process.umask(UMASK);
-      try {
-        server.listen(where, () => {
-          server.off('error', reject);
-          resolve();
-        });
-      } finally {
-        process.umask(before);
-      }
-    });
-    server.on('error', (error) => {
-      this.#complain('accept', 'control: a connection could not be accepted', error);
-    });
-    this.#servers.push(server);
-  }
-
-  #createServer(): Server {
-    const server = createServer(
-      {
-        maxHeaderSize: LIMITS.headerBytes,
-        headersTimeout: TIMEOUTS_MS.headers,
-        requestTimeout: TIMEOUTS_MS.request,
-        keepAliveTimeout: TIMEOUTS_MS.keepAlive,
-        connectionsCheckingInterval: TIMEOUTS_MS.check,
-      },
-      (request, response) => {
-        void this.#serve(request, response);
-      },
-    );
-    server.timeout = TIMEOUTS_MS.inactive;
-    server.maxConnections = LIMITS.connections;
-    server.maxRequestsPerSocket = LIMITS.requestsPerSocket;
-    return server;
-  }
-
-  /** Never rejects. */
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    try {
-      send(response, await this.#answer(request), this.#closed !== undefined);
-    } catch (error) {
-      if (!request.destroyed) this.#complain('serve', 'control: a request could not be answered', error);
-      response.destroy();
-    }
+    send(response, await this.#answer(request), this.#http.closing);
   }
 
   async #answer(request: IncomingMessage): Promise<ApiAnswer> {
     const body = await bodyOf(request);
-    if (body === undefined) return refusal(413, 'CONTROL_REQUEST', `at most ${LIMITS.bodyBytes} bytes expected`);
+    if (body === undefined) return refusal(413, 'CONTROL_REQUEST', `at most ${MAX_BODY_BYTES} bytes expected`);
     const target = request.url ?? '';
     const [path = '', query = ''] = target.split('?', 2);
     const asked = { method: request.method ?? '', path, query: new URLSearchParams(query), body };
     try {
-      return await answer(this.#options.desk, asked);
+      return await answer(this.#desk, asked);
     } catch (error) {
-      this.#complain('answer', 'control: a request could not be answered', error);
+      this.#http.complain('answer', 'a request could not be answered', error);
       return refusal(500, 'INTERNAL', 'a fault of the gateway: the log has it');
     }
-  }
-
-  #complain(key: string, message: string, error: unknown): void {
-    const similar = this.#limit.admit(key);
-    if (similar !== undefined) this.#options.logger.warning(`${message}${similar}`, { reason: String(error) });
-  }
-
-  async #close(): Promise<void> {
-    const closed = this.#servers.map(
-      (server) =>
-        new Promise<void>((resolve) => {
-          server.close(() => {
-            resolve();
-          });
-          server.closeIdleConnections();
-        }),
-    );
-    const deadline = setTimeout(() => {
-      for (const server of this.#servers) server.closeAllConnections();
-    }, this.#options.closeTimeoutMs);
-    await Promise.all(closed);
-    clearTimeout(deadline);
   }
 }
 
@@ -181,10 +124,10 @@ async function bodyOf(request: IncomingMessage): Promise<string | undefined> {
   let length = 0;
   for await (const chunk of request as AsyncIterable<Buffer>) {
     length += chunk.length;
-    if (length <= LIMITS.bodyBytes) chunks.push(chunk);
+    if (length <= MAX_BODY_BYTES) chunks.push(chunk);
     else chunks.length = 0;
   }
-  return length <= LIMITS.bodyBytes ? Buffer.concat(chunks).toString() : undefined;
+  return length <= MAX_BODY_BYTES ? Buffer.concat(chunks).toString() : undefined;
 }
 
 function send(response: ServerResponse, { status, document, allow }: ApiAnswer, closing: boolean): void {
@@ -207,7 +150,7 @@ function isStale(path: string): Promise<boolean> {
       socket.destroy();
       resolve(stale);
     };
-    socket.setTimeout(TIMEOUTS_MS.stale, () => {
+    socket.setTimeout(STALE_TIMEOUT_MS, () => {
       end(false);
     });
     socket.once('connect', () => {

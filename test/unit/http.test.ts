@@ -138,7 +138,7 @@ test('a page that fails is 500 and one log line, and the rest goes on', async (c
   };
   const address = only(await start(context, { page }));
   for (let i = 0; i < 3; i += 1) assert.is((await fetchFrom(address, '/')).status, 500);
-  assert.equal(context.log, ['<4>the status page could not be rendered reason="Error: no status"']);
+  assert.equal(context.log, ['<4>metrics: the status page could not be rendered reason="Error: no status"']);
   assert.is((await fetchFrom(address, '/metrics')).status, 200);
 });
 
@@ -180,7 +180,7 @@ test('a render that fails is 500 and one log line, and the next may succeed', as
   };
   const address = only(await start(context, { render }));
   for (let i = 0; i < 3; i += 1) assert.is((await fetchFrom(address, '/metrics')).status, 500);
-  assert.equal(context.log, ['<4>metrics could not be rendered reason="Error: no statistics"']);
+  assert.equal(context.log, ['<4>metrics: the metrics could not be rendered reason="Error: no statistics"']);
   fail = false;
   assert.is((await fetchFrom(address, '/metrics')).body, 'fine\n');
 });
