@@ -20,11 +20,10 @@ namespace {
 
 using test::eventually;
 using test::Gateway;
+using test::kMs;
 using test::Link;
 using test::Received;
 using test::StreamEnd;
-
-constexpr std::int64_t kMs = 1'000'000;
 
 UniqueFd connect_from(const char* host, const SocketAddress& to) {
   UniqueFd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
@@ -44,10 +43,6 @@ std::string told(const UniqueFd& client) {
 
 bool has(const std::string& bytes, const std::string& words) {
   return bytes.find(words) != std::string::npos;
-}
-
-std::uint64_t held(const Gateway& gateway) {
-  return gateway.sum([](auto& c) -> auto& { return c.held; });
 }
 
 }  // namespace
@@ -186,7 +181,7 @@ TEST_CASE("clients that wait count, and those of an earlier process do") {
     for (const char* host : {"127.0.0.2", "127.0.0.2", "127.0.0.3"}) {
       clients.push_back(connect_from(host, gateway.address()));
     }
-    REQUIRE(eventually([&] { return held(gateway) == 3; }));
+    REQUIRE(eventually([&] { return gateway.held() == 3; }));
     CHECK(has(told(connect_from("127.0.0.4", gateway.address())), "too many clients already"));
     gateway.leave();
   }
@@ -199,7 +194,7 @@ TEST_CASE("clients that wait count, and those of an earlier process do") {
   REQUIRE(eventually([&] { return gateway.engine().clients() == 2; }));
   CHECK(has(told(connect_from("127.0.0.2", gateway.address())), "from your address"));
   clients.push_back(connect_from("127.0.0.4", gateway.address()));
-  CHECK(eventually([&] { return held(gateway) == 3; }));
+  CHECK(eventually([&] { return gateway.held() == 3; }));
 }
 
 TEST_CASE("those who are turned away in silence are not told without end") {
@@ -248,7 +243,7 @@ TEST_CASE("a client that waits must say what it wants, or loses its place") {
     CHECK(test::send_all(clients.back().get(), row.says));
   }
   REQUIRE(eventually([&] { return gateway.rejected(RejectReason::kStartup) == 3; }));
-  CHECK(held(gateway) == 4);
+  CHECK(gateway.held() == 4);
   for (std::size_t i = 0; i < clients.size(); ++i) {
     CAPTURE(rows[i].what);
     CHECK(test::is_readable(clients[i].get(), 0) == !rows[i].stays);

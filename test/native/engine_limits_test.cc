@@ -16,10 +16,9 @@ namespace {
 
 using test::eventually;
 using test::Gateway;
+using test::kMs;
 using test::Link;
 using test::StreamEnd;
-
-constexpr std::int64_t kMs = 1'000'000;
 
 std::int64_t workers_cpu_ns() {
   return test::thread_cpu_ns("pg-gw-worker");

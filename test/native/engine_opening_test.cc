@@ -16,29 +16,19 @@ namespace {
 
 using test::eventually;
 using test::Gateway;
+using test::kMs;
 using test::kStartupMessage;
+using test::patient;
 using test::StreamEnd;
 
-constexpr std::int64_t kMs = 1'000'000;
 const std::string kSslRequest{"\0\0\0\x08\x04\xd2\x16\x2f", 8};
 const std::string kGssRequest{"\0\0\0\x08\x04\xd2\x16\x30", 8};
 const std::string kCancelRequest{"\0\0\0\x10\x04\xd2\x16\x2e\0\0\0\1\0\0\0\2", 16};
 // AuthenticationOk, ReadyForQuery.
 const std::string kWelcome{"R\0\0\0\x08\0\0\0\0Z\0\0\0\5I", 15};
 
-Settings patient() {
-  Settings settings;
-  settings.connect_timeout_ns = 60'000 * kMs;
-  settings.hold_timeout_ns = 60'000 * kMs;
-  return settings;
-}
-
 std::string refusal(const char* sqlstate) {
   return fatal_error_response(sqlstate, "the database system is shutting down", {});
-}
-
-std::uint64_t held(const Gateway& gateway) {
-  return gateway.sum([](auto& c) -> auto& { return c.held; });
 }
 
 // The session is an ordinary one now.
@@ -93,7 +83,7 @@ TEST_CASE("a server that serves nobody now is tried again, and the client notice
   check_served(client, server);
   CHECK(gateway.sessions(0) == 1);
   CHECK(gateway.active() == 1);
-  CHECK(held(gateway) == 0);
+  CHECK(gateway.held() == 0);
 }
 
 TEST_CASE("the client that has been told that there is no encryption is told so once") {
@@ -264,7 +254,7 @@ TEST_CASE("a client that has no answer yet moves with the route") {
   }
   SUBCASE("when there is one") {
     gateway.no_route(2);
-    CHECK(eventually([&] { return held(gateway) == 1; }));
+    CHECK(eventually([&] { return gateway.held() == 1; }));
     gateway.route(next.get(), 3, 1, 2);
   }
   CHECK(test::receive_to_end(going.get()).end == StreamEnd::kFin);
@@ -311,7 +301,7 @@ TEST_CASE("a server that was given up while it had a copy is not gone back to by
   const UniqueFd going = test::accept_one(old_primary.get());
   CHECK(test::receive(going.get(), kStartupMessage.size()) == kStartupMessage);
   gateway->no_route(2);
-  CHECK(eventually([&] { return held(*gateway) == 1; }));
+  CHECK(eventually([&] { return gateway->held() == 1; }));
   gateway->leave();
   gateway = std::make_unique<Gateway>(shelf, 1, patient());
   CHECK(gateway->engine().recovery().recovered == 1);
@@ -348,7 +338,7 @@ TEST_CASE("what an earlier server has declined is not missed by the next engine"
   UniqueFd server;
   SUBCASE("when the client is held") {
     gateway->no_route(2);
-    CHECK(eventually([&] { return held(*gateway) == 1; }));
+    CHECK(eventually([&] { return gateway->held() == 1; }));
     gateway->leave();
     gateway = std::make_unique<Gateway>(shelf, 1, patient());
     CHECK(gateway->engine().recovery().recovered == 1);

@@ -13,6 +13,7 @@ namespace {
 
 using test::eventually;
 using test::Gateway;
+using test::kMs;
 
 Settings patience(std::int64_t hold_timeout_ns) {
   Settings settings;
@@ -20,17 +21,12 @@ Settings patience(std::int64_t hold_timeout_ns) {
   return settings;
 }
 
-constexpr std::int64_t kMs = 1'000'000;
 constexpr std::int64_t kMinute = 60'000 * kMs;
-
-std::uint64_t held(const Gateway& gateway) {
-  return gateway.sum([](auto& c) -> auto& { return c.held; });
-}
 
 UniqueFd waiting_client(Gateway& gateway) {
   UniqueFd client = gateway.connect();
   CHECK(test::send_all(client.get(), test::kStartupMessage));
-  CHECK(eventually([&] { return held(gateway) == 1; }));
+  CHECK(eventually([&] { return gateway.held() == 1; }));
   return client;
 }
 
@@ -46,7 +42,7 @@ TEST_CASE("without a primary less patience counts for those who wait, and none e
     CHECK(test::receive(client.get(), 1) == "E");
     // It is counted when it has been told.
     CHECK(eventually([&] { return gateway.rejected(RejectReason::kNoPrimary) == 1; }));
-    CHECK(held(gateway) == 0);
+    CHECK(gateway.held() == 0);
   }
 }
 
@@ -57,7 +53,7 @@ TEST_CASE("more patience counts too") {
   UniqueFd client = waiting_client(gateway);
   gateway.engine().configure(patience(kMinute));
   CHECK(gateway.settle());
-  CHECK_FALSE(eventually([&] { return held(gateway) == 0; }, 500));
+  CHECK_FALSE(eventually([&] { return gateway.held() == 0; }, 500));
   const UniqueFd backend = test::listen_tcp();
   gateway.route(backend.get());
   CHECK(test::accept_one(backend.get()).valid());
@@ -72,7 +68,7 @@ TEST_CASE("who is on the way to a primary is not turned away by less patience") 
   UniqueFd first = waiting_client(gateway);
   UniqueFd second = gateway.connect();
   CHECK(test::send_all(second.get(), test::kStartupMessage));
-  CHECK(eventually([&] { return held(gateway) == 2; }));
+  CHECK(eventually([&] { return gateway.held() == 2; }));
   const UniqueFd backend = test::listen_tcp();
   gateway.route(backend.get());
   slow.hold_timeout_ns = 1 * kMs;

@@ -16,11 +16,12 @@ namespace {
 
 using test::eventually;
 using test::Gateway;
+using test::kMs;
 using test::Link;
 using test::Received;
+using test::refusing_address;
 using test::StreamEnd;
 
-constexpr std::int64_t kMs = 1'000'000;
 // For connections that shall neither succeed nor fail.
 constexpr Settings kPatient{60'000 * kMs, {}};
 
@@ -35,11 +36,6 @@ Received ask(UniqueFd& client) {
 bool has_field(const Received& received, const std::string& field) {
   return received.end == StreamEnd::kFin && received.bytes.substr(0, 1) == "E" &&
          received.bytes.find('\0' + field) != std::string::npos;
-}
-
-// An address where nobody listens.
-SocketAddress refusing_address() {
-  return test::address_of(test::listen_tcp().get());
 }
 
 }  // namespace

@@ -15,30 +15,15 @@ namespace {
 
 using test::eventually;
 using test::Gateway;
+using test::kMs;
 using test::kStartupMessage;
-
-constexpr std::int64_t kMs = 1'000'000;
-
-Settings patient() {
-  Settings settings;
-  settings.connect_timeout_ns = 60'000 * kMs;
-  settings.hold_timeout_ns = 60'000 * kMs;
-  return settings;
-}
-
-std::uint64_t silent(const Gateway& gateway) {
-  return gateway.sum([](auto& c) -> auto& { return c.silent; });
-}
-
-std::uint64_t held(const Gateway& gateway) {
-  return gateway.sum([](auto& c) -> auto& { return c.held; });
-}
+using test::patient;
 
 // A client that the gateway listens to.
 UniqueFd connect_silently(const Gateway& gateway) {
-  const std::uint64_t before = silent(gateway);
+  const std::uint64_t before = gateway.silent();
   UniqueFd client = gateway.connect();
-  CHECK(eventually([&] { return silent(gateway) == before + 1; }));
+  CHECK(eventually([&] { return gateway.silent() == before + 1; }));
   return client;
 }
 
@@ -82,7 +67,7 @@ TEST_CASE("a client gets a server when it has said what it wants") {
     CHECK(test::send_all(client.get(), words));
   }
   check_served(client, backend.get(), words);
-  CHECK(silent(gateway) == 0);
+  CHECK(gateway.silent() == 0);
   CHECK(gateway.sessions(0) == 1);
   // Its startup deadline is none of the session's.
   CHECK(gateway.rejected(RejectReason::kStartup) == 0);
@@ -119,7 +104,7 @@ TEST_CASE("who never says what it wants is closed, and no server notices") {
   }
   CHECK(eventually([&] { return gateway.all_accounted_for(); }));
   CHECK(gateway.rejected(reason) == 1);
-  CHECK(silent(gateway) == 0);
+  CHECK(gateway.silent() == 0);
   CHECK(nobody_came(backend.get()));
 }
 
@@ -131,9 +116,9 @@ TEST_CASE("a client that speaks when the route has gone waits for the next one")
   const UniqueFd client = connect_silently(gateway);
   gateway.no_route(2);
   CHECK(gateway.settle());
-  CHECK(silent(gateway) == 1);
+  CHECK(gateway.silent() == 1);
   CHECK(test::send_all(client.get(), kStartupMessage));
-  REQUIRE(eventually([&] { return held(gateway) == 1 && silent(gateway) == 0; }));
+  REQUIRE(eventually([&] { return gateway.held() == 1 && gateway.silent() == 0; }));
   gateway.route(next.get(), 3, 1, 2);
   check_served(client, next.get(), kStartupMessage);
   CHECK(nobody_came(backend.get()));
@@ -144,13 +129,13 @@ TEST_CASE("a held client that says nothing holds nobody up") {
   Gateway gateway(1, patient());
   gateway.no_route();
   const UniqueFd mute = gateway.connect();
-  REQUIRE(eventually([&] { return held(gateway) == 1; }));
+  REQUIRE(eventually([&] { return gateway.held() == 1; }));
   const UniqueFd client = gateway.connect();
   CHECK(test::send_all(client.get(), kStartupMessage));
-  REQUIRE(eventually([&] { return held(gateway) == 2; }));
+  REQUIRE(eventually([&] { return gateway.held() == 2; }));
   gateway.route(backend.get());
   check_served(client, backend.get(), kStartupMessage);
-  CHECK(silent(gateway) == 1);
+  CHECK(gateway.silent() == 1);
   CHECK(nobody_came(backend.get()));
   CHECK(test::send_all(mute.get(), kStartupMessage));
   check_served(mute, backend.get(), kStartupMessage);
@@ -170,7 +155,7 @@ TEST_CASE("a silent client of one engine is served by the next") {
   Gateway gateway(shelf, 1, patient());
   CHECK(gateway.engine().recovery().recovered == 1);
   gateway.route(backend.get());
-  REQUIRE(eventually([&] { return silent(gateway) == 1; }));
+  REQUIRE(eventually([&] { return gateway.silent() == 1; }));
   CHECK(test::send_all(client.get(), kStartupMessage));
   check_served(client, backend.get(), kStartupMessage);
 }

@@ -21,10 +21,10 @@ using test::AsOwner;
 using test::FailingCall;
 using test::Gateway;
 using test::KeptSessions;
+using test::kMs;
 using test::Shelf;
 using test::StreamEnd;
 
-constexpr std::int64_t kMs = 1'000'000;
 const std::string kSslRequest{"\0\0\0\x08\x04\xd2\x16\x2f", 8};
 
 }  // namespace

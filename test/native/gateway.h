@@ -18,6 +18,21 @@ namespace pg_gateway::test {
 // A whole StartupMessage.
 inline const std::string kStartupMessage{"\0\0\0\x17\0\3\0\0user\0somebody\0\0", 23};
 
+constexpr std::int64_t kMs = 1'000'000;
+
+// Clients wait for a minute, and connects for as long.
+inline Settings patient() {
+  Settings settings;
+  settings.connect_timeout_ns = 60'000 * kMs;
+  settings.hold_timeout_ns = 60'000 * kMs;
+  return settings;
+}
+
+// A port of this machine where nobody listens.
+inline SocketAddress refusing_address() {
+  return address_of(listen_tcp().get());
+}
+
 struct Link {
   UniqueFd client;
   UniqueFd backend;
@@ -92,6 +107,15 @@ class Gateway {
   }
   std::uint64_t active() const {
     return sum([](auto& c) -> auto& { return c.active; });
+  }
+  std::uint64_t silent() const {
+    return sum([](auto& c) -> auto& { return c.silent; });
+  }
+  std::uint64_t held() const {
+    return sum([](auto& c) -> auto& { return c.held; });
+  }
+  std::uint64_t held_ever() const {
+    return sum([](auto& c) -> auto& { return c.held_ever; });
   }
   std::uint64_t up() const {
     return sum([](auto& c) -> auto& { return c.bytes_client_to_backend; });

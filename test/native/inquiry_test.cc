@@ -212,7 +212,7 @@ TEST_CASE("a client that waits is told too, and its end is counted as one that w
   CHECK(facts.idle_ms < 0);
   CHECK(kill(gateway, {facts.id}).size() == 1);
   CHECK(hung_up(waits.get()));
-  CHECK(gateway.rejected(RejectReason::kKilled) == 1);
+  CHECK(eventually([&] { return gateway.rejected(RejectReason::kKilled) == 1; }));
   CHECK(eventually([&] { return gateway.all_accounted_for(); }));
 }
 

@@ -9,6 +9,8 @@ import { bootWithGateway, CONTROL_SOCKET, mainPid, restarted, SERVICE, SOCKET } 
 import type { Machine } from './machine.js';
 
 const PATH = '/run/pg-gatewayctl/pg-gateway.sock';
+/** Ages are told in whole milliseconds. */
+const ROUNDED_MS = 1;
 
 const test = suite('control');
 
@@ -39,22 +41,35 @@ test('the socket is there with the others, for root and its group', async () => 
   assert.match(stderr, /permission denied/u);
 });
 
-test('a session is the same one after a restart, and its end is in the journal', async () => {
-  const before = await mainPid(machine);
+/** The only session there is, and when it was told: performance.now() before and after. */
+async function onlySession(): Promise<{ id: number; ageSeconds: number; asked: number; told: number } | undefined> {
+  const asked = performance.now();
+  const listing = await machine.succeed(['pg-gatewayctl', 'sessions', '--json']);
+  const told = performance.now();
+  const { sessions } = JSON.parse(listing) as { sessions: { id: number; age_seconds: number }[] };
+  const [session] = sessions;
+  if (sessions.length !== 1 || session === undefined) return undefined;
+  return { id: session.id, ageSeconds: session.age_seconds, asked, told };
+}
+
+test('a session is the same one after a restart, with its age, and its end is in the journal', async () => {
+  const pid = await mainPid(machine);
   const psql = `psql -XAtq -h 127.0.0.1 -U postgres -c 'SELECT pg_sleep(60)' >/tmp/psql 2>&1 & echo started`;
   await machine.shell(psql);
-  const ids = async (): Promise<string> => {
-    const listing = await machine.succeed(['pg-gatewayctl', 'sessions', '--json']);
-    return (JSON.parse(listing) as { sessions: { id: number }[] }).sessions.map(({ id }) => id).join(' ');
-  };
-  const id = await eventually('the session', async () => /^\d+$/u.exec(await ids())?.[0]);
+  const before = await eventually('the session', onlySession);
   await machine.systemctl('restart', SERVICE);
-  await restarted(machine, before);
-  assert.is(await ids(), id);
+  await restarted(machine, pid);
+  const after = await onlySession();
+  assert.ok(after, 'it is the only one');
+  assert.is(after.id, before.id);
+  const older = (after.ageSeconds - before.ageSeconds) * 1000;
+  const told = `${before.ageSeconds} s before, ${after.ageSeconds} s after`;
+  assert.ok(older >= after.asked - before.told - ROUNDED_MS, told);
+  assert.ok(older <= after.told - before.asked + ROUNDED_MS, told);
   assert.is(await machine.property(CONTROL_SOCKET, 'ActiveState'), 'active');
   const mark = await machine.mark();
-  await machine.succeed(['pg-gatewayctl', 'kill', id]);
-  await machine.logged(new RegExp(`^administrator: sessions were ended killed=${id} `, 'u'), { after: mark });
+  await machine.succeed(['pg-gatewayctl', 'kill', String(before.id)]);
+  await machine.logged(new RegExp(`^administrator: sessions were ended killed=${before.id} `, 'u'), { after: mark });
 });
 
 test('without its socket the gateway is as it was', async () => {
