@@ -2,6 +2,7 @@
 // `npm run bench`: this gateway beside HAProxy, nginx and PgBouncer, and the direct way, in one run on one machine.
 
 import { closeAll } from '../helpers/cleanup.js';
+import { announced, understood } from '../helpers/options.js';
 import { counted } from './cases.js';
 import { chartOf } from './chart.js';
 import { churn } from './churn.js';
@@ -17,7 +18,7 @@ import { hardware, keep, postgresVersion, revision, today } from './results.js';
 import { distinct } from './samples.js';
 import type { Sample } from './samples.js';
 import { service } from './service.js';
-import { HELP, settingsOf, UsageError } from './settings.js';
+import { HELP, settingsOf } from './settings.js';
 import type { PartName, Settings } from './settings.js';
 import { openStand } from './stand.js';
 import { caseTable, LEGEND, overviewTable, routesOf } from './table.js';
@@ -26,13 +27,12 @@ import { workers } from './workers.js';
 
 const PARTS: Readonly<Record<PartName, Part>> = { oltp, copy, connections, mixed, workers, idle, churn, service };
 const EXIT_FAILURE = 1;
-const EXIT_USAGE = 64;
 
 async function bench(settings: Settings): Promise<void> {
   const parts = settings.parts.map((name) => PARTS[name]);
   const routes = settings.peers.length + 2;
   const seconds = parts.reduce((all, part) => all + part.seconds(settings, routes), 0);
-  say(`${parts.map(({ name }) => name).join(', ')}: about ${duration(seconds)}`);
+  say(`${parts.map(({ name }) => name).join(', ')}: about ${announced(seconds)}`);
   const versions = await versionsOf(settings);
   say(Object.values(versions).join('; '));
   const progress = new Progress();
@@ -99,26 +99,8 @@ function roundsText({ rounds, seconds }: Settings): string {
   return `Medians of ${counted(rounds, 'round')}${length}, ratios are those within a round.`;
 }
 
-function duration(seconds: number): string {
-  return seconds < 90 ? `${Math.ceil(seconds)} seconds` : `${Math.ceil(seconds / 60)} minutes`;
-}
-
-/** undefined: what was asked for was the help, or is not understood. */
-function understood(args: readonly string[]): Settings | number {
-  try {
-    const settings = settingsOf(args);
-    if (settings !== undefined) return settings;
-    process.stdout.write(HELP);
-    return 0;
-  } catch (error) {
-    if (!(error instanceof UsageError)) throw error;
-    process.stderr.write(`${error.message}\n\n${HELP}`);
-    return EXIT_USAGE;
-  }
-}
-
 async function main(args: readonly string[]): Promise<number> {
-  const settings = understood(args);
+  const settings = understood(args, settingsOf, HELP);
   if (typeof settings === 'number') return settings;
   const interruption = new AbortController();
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {

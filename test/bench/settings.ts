@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The options of `npm run bench`. Pure.
 
-import { parseArgs } from 'node:util';
+import { number, numbers, optionValues, words } from '../helpers/options.js';
 
 export const PART_NAMES = ['oltp', 'copy', 'connections', 'mixed', 'workers', 'idle', 'churn', 'service'] as const;
 export type PartName = (typeof PART_NAMES)[number];
@@ -93,8 +93,6 @@ const TINY: Settings = {
   scale: 1,
 };
 
-export class UsageError extends Error {}
-
 /** Undefined: the help was asked for. @throws UsageError */
 export function settingsOf(args: readonly string[]): Settings | undefined {
   const values = valuesOf(args);
@@ -129,44 +127,18 @@ export function warmUpSeconds(clients: number): number {
 }
 
 function valuesOf(args: readonly string[]) {
-  try {
-    return parseArgs({
-      args: [...args],
-      options: {
-        only: { type: 'string' },
-        peers: { type: 'string' },
-        clients: { type: 'string' },
-        rounds: { type: 'string' },
-        seconds: { type: 'string' },
-        'copy-mb': { type: 'string' },
-        sessions: { type: 'string' },
-        churn: { type: 'string' },
-        workers: { type: 'string' },
-        tiny: { type: 'boolean' },
-        markdown: { type: 'boolean' },
-        help: { type: 'boolean' },
-      },
-    }).values;
-  } catch (error) {
-    throw new UsageError(error instanceof Error ? error.message : String(error));
-  }
-}
-
-function words<T extends string>(name: string, text: string | undefined, known: readonly T[]): T[] | undefined {
-  if (text === undefined) return undefined;
-  const asked = text.split(',');
-  const unknown = asked.filter((word) => !known.some((one) => one === word));
-  if (unknown.length > 0) throw new UsageError(`--${name}: ${unknown.join(', ')}: not one of ${known.join(', ')}`);
-  return known.filter((word) => asked.includes(word));
-}
-
-function numbers(name: string, text: string | undefined): number[] | undefined {
-  const all = text?.split(',').map((word) => number(name, word) ?? 0);
-  return all && [...new Set(all)].sort((a, b) => a - b);
-}
-
-function number(name: string, text: string | undefined): number | undefined {
-  if (text === undefined) return undefined;
-  if (!/^[1-9]\d{0,6}$/.test(text)) throw new UsageError(`--${name}: ${text}: not a number from 1`);
-  return Number(text);
+  return optionValues(args, {
+    only: { type: 'string' },
+    peers: { type: 'string' },
+    clients: { type: 'string' },
+    rounds: { type: 'string' },
+    seconds: { type: 'string' },
+    'copy-mb': { type: 'string' },
+    sessions: { type: 'string' },
+    churn: { type: 'string' },
+    workers: { type: 'string' },
+    tiny: { type: 'boolean' },
+    markdown: { type: 'boolean' },
+    help: { type: 'boolean' },
+  });
 }

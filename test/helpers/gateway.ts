@@ -233,3 +233,13 @@ function environment({ candidates, env }: GatewayOptions, home: string): NodeJS.
     ...env,
   };
 }
+
+/** One for as long as `use` takes. */
+export async function withGateway(options: GatewayOptions, use: (gateway: Gateway) => Promise<void>): Promise<void> {
+  const gateway = await Gateway.start(options);
+  try {
+    await use(gateway);
+  } finally {
+    await gateway.close();
+  }
+}

@@ -7,8 +7,7 @@ import { join } from 'node:path';
 
 import { run } from '../helpers/child.js';
 import type { Ended } from '../helpers/child.js';
-import { Gateway } from '../helpers/gateway.js';
-import type { GatewayOptions } from '../helpers/gateway.js';
+import { Gateway, withGateway } from '../helpers/gateway.js';
 import { MAIN, PROGRAM_ENV, temporaryFolder } from '../helpers/paths.js';
 import { PgSession, queryMessage } from '../helpers/pg-session.js';
 import { hasIpv6 } from '../helpers/postgres-install.js';
@@ -24,15 +23,6 @@ const STOP_WITHIN_MS = 2000;
 
 const test = suite('lifecycle');
 let cluster: Cluster;
-
-async function withGateway(options: GatewayOptions, use: (gateway: Gateway) => Promise<void>): Promise<void> {
-  const gateway = await Gateway.start(options);
-  try {
-    await use(gateway);
-  } finally {
-    await gateway.close();
-  }
-}
 
 /** Runs the program to its end, without any configuration but what is given. */
 function program(args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<Ended> {

@@ -6,8 +6,8 @@ import { request } from 'node:http';
 import type { IncomingMessage } from 'node:http';
 
 import { garbageServer, silentServer, slammingServer } from '../helpers/fake-servers.js';
-import { Gateway } from '../helpers/gateway.js';
-import type { GatewayOptions } from '../helpers/gateway.js';
+import { withGateway } from '../helpers/gateway.js';
+import type { Gateway } from '../helpers/gateway.js';
 import { message, PgSession } from '../helpers/pg-session.js';
 import { freePort } from '../helpers/ports.js';
 import { createCluster, PostgresServer } from '../helpers/postgres.js';
@@ -27,15 +27,6 @@ const ORIGINAL_NAMES = [
 
 const test = suite('metrics');
 let cluster: Cluster;
-
-async function withGateway(options: GatewayOptions, use: (gateway: Gateway) => Promise<void>): Promise<void> {
-  const gateway = await Gateway.start(options);
-  try {
-    await use(gateway);
-  } finally {
-    await gateway.close();
-  }
-}
 
 function candidatesOf({ servers }: Cluster): string[] {
   return servers.map(({ candidate }) => candidate);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // SIGHUP: what a new configuration changes, and that it never touches a session before another primary is proven.
 
-import { Gateway } from '../helpers/gateway.js';
-import type { GatewayOptions } from '../helpers/gateway.js';
+import { withGateway } from '../helpers/gateway.js';
+import type { Gateway, GatewayOptions } from '../helpers/gateway.js';
 import { PgSession } from '../helpers/pg-session.js';
 import { freePort } from '../helpers/ports.js';
 import { createCluster } from '../helpers/postgres.js';
@@ -21,18 +21,13 @@ const test = suite('reload');
 let cluster: Cluster;
 
 /** Without the settings in the environment, which would win against those in the file. */
-async function withGateway(
+function gatewayOfFile(
   config: string,
   use: (gateway: Gateway) => Promise<void>,
   options: GatewayOptions = {},
 ): Promise<void> {
   const env = { LISTEN_HOST: undefined, LISTEN_PORT: undefined, CHECK_EVERY: undefined };
-  const gateway = await Gateway.start({ config, ...options, env });
-  try {
-    await use(gateway);
-  } finally {
-    await gateway.close();
-  }
+  return withGateway({ config, ...options, env }, use);
 }
 
 interface Settings {
@@ -73,7 +68,7 @@ test('a standby is added and removed: its series come and go, a session does not
   const { primary, standbys } = cluster;
   const [standby] = standbys;
   assert.ok(standby);
-  await withGateway(toml({ servers: [primary] }), async (gateway) => {
+  await gatewayOfFile(toml({ servers: [primary] }), async (gateway) => {
     const session = await PgSession.open(gateway.clients);
     const labels = { server: standby.candidate };
     assert.is((await gateway.samples()).value('pg_gateway_server_up', labels), undefined);
@@ -101,7 +96,7 @@ test('a standby is added and removed: its series come and go, a session does not
 
 test('how often to probe and what to log change at once', async () => {
   const servers = [cluster.primary];
-  await withGateway(toml({ servers, checkEvery: 3600 }), async (gateway) => {
+  await gatewayOfFile(toml({ servers, checkEvery: 3600 }), async (gateway) => {
     const calm = (await gateway.samples()).get(PROBES);
     const hasDebug = (): boolean => gateway.lines.some(({ level }) => level === 'debug');
     await observeFor(500);
@@ -121,7 +116,7 @@ test('how often to probe and what to log change at once', async () => {
 
 test('TCP keepalive, on both sides of a session, changes for those that come later', async () => {
   const servers = [cluster.primary];
-  await withGateway(toml({ servers, checkEvery: 3600 }), async (gateway) => {
+  await gatewayOfFile(toml({ servers, checkEvery: 3600 }), async (gateway) => {
     const probes = keptAlive(gateway.pid);
     const first = await PgSession.open(gateway.clients);
     await eventually('two more with keepalive', () => keptAlive(gateway.pid) === probes + 2);
@@ -152,7 +147,7 @@ const BAD: readonly (readonly [string, (good: string) => string, readonly RegExp
 for (const [what, spoil, expected] of BAD) {
   test(`rejected whole, each problem on a line of its own: ${what}`, async () => {
     const good = toml({ servers: [cluster.primary] });
-    await withGateway(good, async (gateway) => {
+    await gatewayOfFile(good, async (gateway) => {
       const session = await PgSession.open(gateway.clients);
       await reload(gateway, spoil(good), 'rejected');
       const problems = gateway.lines.filter(({ fields }) => fields.get('code') === 'CONFIG_INVALID');
@@ -173,7 +168,7 @@ for (const [what, spoil, expected] of BAD) {
 
 test('another port waits for a restart: one warning each time, and the old port stays', async () => {
   const settings = { servers: [cluster.primary] };
-  await withGateway(toml(settings), async (gateway) => {
+  await gatewayOfFile(toml(settings), async (gateway) => {
     const { port } = gateway.clients;
     const other = await freePort();
     for (let times = 1; times <= 2; times += 1) {
@@ -193,7 +188,7 @@ test(`${UNDER_LOAD} reloads under load touch no session`, async () => {
   const { primary, servers } = cluster;
   const init = await clientProgram(primary, 'pgbench', ['-i', '-q', '-s', '4']);
   assert.is(init.status, 0, init.stderr);
-  await withGateway(toml({ servers }), async (gateway) => {
+  await gatewayOfFile(toml({ servers }), async (gateway) => {
     const session = await PgSession.open(gateway.clients);
     let reloading = true;
     const load = async (): Promise<void> => {
@@ -235,7 +230,7 @@ test('a removed primary keeps its sessions until another server is proven primar
   const { primary, standbys } = cluster;
   const [next] = standbys;
   assert.ok(next);
-  await withGateway(toml({ servers: [primary, next] }), async (gateway) => {
+  await gatewayOfFile(toml({ servers: [primary, next] }), async (gateway) => {
     const session = await PgSession.open(gateway.clients);
     await reload(gateway, toml({ servers: [next] }));
     await gateway.primaryIs('none');

@@ -3,8 +3,7 @@
 
 import { garbageServer, silentServer, slammingServer } from '../helpers/fake-servers.js';
 import type { FakeServer } from '../helpers/fake-servers.js';
-import { Gateway } from '../helpers/gateway.js';
-import type { GatewayOptions } from '../helpers/gateway.js';
+import { withGateway } from '../helpers/gateway.js';
 import { createCluster } from '../helpers/postgres.js';
 import type { Cluster } from '../helpers/postgres.js';
 import { freePort } from '../helpers/ports.js';
@@ -18,15 +17,6 @@ const SEVERAL_ROUNDS_MS = 1500;
 
 const test = suite('routing');
 let cluster: Cluster;
-
-async function withGateway(options: GatewayOptions, use: (gateway: Gateway) => Promise<void>): Promise<void> {
-  const gateway = await Gateway.start(options);
-  try {
-    await use(gateway);
-  } finally {
-    await gateway.close();
-  }
-}
 
 function primaryAnswer(): string {
   return `${cluster.primary.port}|f`;

@@ -2,8 +2,8 @@
 // What goes through a session: every byte, in both directions, whatever the client
 // does. One cluster for all.
 
-import { Gateway } from '../helpers/gateway.js';
-import type { GatewayOptions } from '../helpers/gateway.js';
+import { withGateway } from '../helpers/gateway.js';
+import type { Gateway, GatewayOptions } from '../helpers/gateway.js';
 import { PgSession, queryMessage, readMessage, startupMessage } from '../helpers/pg-session.js';
 import { createCluster } from '../helpers/postgres.js';
 import type { Cluster } from '../helpers/postgres.js';
@@ -25,13 +25,8 @@ const KEEPS_FREED_MEMORY = PRELOAD !== undefined;
 const test = suite('sessions');
 let cluster: Cluster;
 
-async function withGateway(use: (gateway: Gateway) => Promise<void>, options: GatewayOptions = {}): Promise<void> {
-  const gateway = await Gateway.start({ candidates: [cluster.primary.candidate], ...options });
-  try {
-    await use(gateway);
-  } finally {
-    await gateway.close();
-  }
+function gatewayToPrimary(use: (gateway: Gateway) => Promise<void>, options: GatewayOptions = {}): Promise<void> {
+  return withGateway({ candidates: [cluster.primary.candidate], ...options }, use);
 }
 
 /** Sessions on the server but the one that asks. */
@@ -54,7 +49,7 @@ test.after(async () => {
 });
 
 test('300 concurrent sessions over 4 workers, each with its own answers', async () => {
-  await withGateway(
+  await gatewayToPrimary(
     async (gateway) => {
       const before = descriptorsOf(gateway.pid).length;
       const sessions = await Promise.all(Array.from({ length: 300 }, () => PgSession.open(gateway.clients)));
@@ -86,7 +81,7 @@ test('300 concurrent sessions over 4 workers, each with its own answers', async 
 });
 
 test('sessions come and go by the thousand and nothing is left over', async () => {
-  await withGateway(
+  await gatewayToPrimary(
     async (gateway) => {
       const churn = async (count: number): Promise<void> => {
         for (let done = 0; done < count; done += 20) {
@@ -110,7 +105,7 @@ test('sessions come and go by the thousand and nothing is left over', async () =
 });
 
 test('half-close: what the client still gets after its FIN is complete', async () => {
-  await withGateway(async (gateway) => {
+  await gatewayToPrimary(async (gateway) => {
     const client = await RawClient.connect(gateway.clients);
     client.discard();
     client.send(
@@ -130,7 +125,7 @@ test('half-close: what the client still gets after its FIN is complete', async (
 });
 
 test('a client that stops reading costs little, disturbs nobody, and gets everything when it goes on', async () => {
-  await withGateway(async (gateway) => {
+  await gatewayToPrimary(async (gateway) => {
     const rows = 256 * 1024;
     const neighbour = await PgSession.open(gateway.clients);
     const slow = await PgSession.open(gateway.clients);
@@ -166,7 +161,7 @@ test('a client that stops reading costs little, disturbs nobody, and gets everyt
 });
 
 test('a server that stops reading holds its client back', async () => {
-  await withGateway(async (gateway) => {
+  await gatewayToPrimary(async (gateway) => {
     const session = await PgSession.open(gateway.clients);
     const memory = residentBytes(gateway.pid);
     // Locked by somebody else, the backend does not read while it waits.
@@ -195,7 +190,7 @@ test('a server that stops reading holds its client back', async () => {
 });
 
 test('a reset by the client ends the session on the server', async () => {
-  await withGateway(async (gateway) => {
+  await gatewayToPrimary(async (gateway) => {
     const session = await PgSession.open(gateway.clients);
     session.raw.reset();
     await gateway.metric(ENDED, { reason: 'client_reset' }, (value) => value === 1);
@@ -205,7 +200,7 @@ test('a reset by the client ends the session on the server', async () => {
 });
 
 test('a reset by the server ends the session of the client', async () => {
-  await withGateway(async (gateway) => {
+  await gatewayToPrimary(async (gateway) => {
     const session = await PgSession.open(gateway.clients);
     // A socket that is closed with bytes that nobody has read sends a reset (RFC 2525, 2.17).
     cluster.primary.freeze();
@@ -220,7 +215,7 @@ test('a reset by the server ends the session of the client', async () => {
 });
 
 test('a session that the server ends is ended in order, with its last words', async () => {
-  await withGateway(async (gateway) => {
+  await gatewayToPrimary(async (gateway) => {
     const session = await PgSession.open(gateway.clients);
     await cluster.primary.query(`SELECT pg_terminate_backend(${session.processId})`);
     assert.is((await readMessage(session.raw)).type, 'E');
@@ -233,7 +228,7 @@ test('a session that the server ends is ended in order, with its last words', as
 });
 
 test('pgbench has no failed transaction', async () => {
-  await withGateway(
+  await gatewayToPrimary(
     async (gateway) => {
       const init = await clientProgram(gateway.clients, 'pgbench', ['-i', '-q', '-s', '1']);
       assert.is(init.status, 0, init.stderr);
@@ -255,7 +250,7 @@ test('pgbench has no failed transaction', async () => {
 });
 
 test('pgbench with a connection for each transaction has no failed transaction', async () => {
-  await withGateway(async (gateway) => {
+  await gatewayToPrimary(async (gateway) => {
     const args = ['-n', '-C', '-S', '-c', '4', '-t', '100'];
     const { status, stdout, stderr } = await clientProgram(gateway.clients, 'pgbench', args);
     assert.is(status, 0, stderr);

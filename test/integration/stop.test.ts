@@ -2,8 +2,8 @@
 // The end of the gateway under a signal, whatever it is busy with; and its beginning before there is a server.
 
 import { silentServer } from '../helpers/fake-servers.js';
-import { Gateway } from '../helpers/gateway.js';
-import type { GatewayOptions } from '../helpers/gateway.js';
+import { withGateway } from '../helpers/gateway.js';
+import type { Gateway } from '../helpers/gateway.js';
 import { httpGet } from '../helpers/metrics-text.js';
 import { errorFields, PgSession, queryMessage, readMessage, startupMessage } from '../helpers/pg-session.js';
 import { hasIpv6 } from '../helpers/postgres-install.js';
@@ -19,15 +19,6 @@ const WHERE = 'SELECT inet_server_port()';
 
 const test = suite('stop');
 let cluster: Cluster;
-
-async function withGateway(options: GatewayOptions, use: (gateway: Gateway) => Promise<void>): Promise<void> {
-  const gateway = await Gateway.start(options);
-  try {
-    await use(gateway);
-  } finally {
-    await gateway.close();
-  }
-}
 
 async function expectStop(gateway: Gateway, ...signals: NodeJS.Signals[]): Promise<void> {
   const took = await timed(async () => {

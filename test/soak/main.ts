@@ -5,17 +5,17 @@
 import { Progress, say } from '../bench/progress.js';
 import { hardware, keep, postgresVersion, revision, today } from '../bench/results.js';
 import { closeAll } from '../helpers/cleanup.js';
+import { announced, understood } from '../helpers/options.js';
 import { crowd } from './crowd.js';
 import { hostile } from './hostile.js';
 import { load } from './load.js';
 import type { Part, PartResult } from './part.js';
 import { checkLines, countsOf, markdownOf } from './report.js';
-import { HELP, settingsOf, UsageError } from './settings.js';
+import { HELP, settingsOf } from './settings.js';
 import type { PartName, Settings } from './settings.js';
 
 const PARTS: Readonly<Record<PartName, Part>> = { load, crowd, hostile };
 const EXIT_FAILURE = 1;
-const EXIT_USAGE = 64;
 /** Whatever hangs: a multiple of what all of it takes. */
 const DEADLINE_FACTOR = 2;
 const DEADLINE_GRACE_MS = 300_000;
@@ -23,7 +23,7 @@ const DEADLINE_GRACE_MS = 300_000;
 async function soak(settings: Settings): Promise<{ passed: number; failed: number }> {
   const parts = settings.parts.map((name) => PARTS[name]);
   const seconds = parts.reduce((all, part) => all + part.seconds(settings), 0);
-  say(`${settings.parts.join(', ')}: about ${duration(seconds)}`);
+  say(`${settings.parts.join(', ')}: about ${announced(seconds)}`);
   const machine = [
     today(),
     await hardware(),
@@ -75,26 +75,8 @@ function stopAfter(ms: number): void {
   }, ms).unref();
 }
 
-function duration(seconds: number): string {
-  return seconds < 90 ? `${Math.ceil(seconds)} seconds` : `${Math.ceil(seconds / 60)} minutes`;
-}
-
-/** A number: what was asked for was the help, or is not understood. */
-function understood(args: readonly string[]): Settings | number {
-  try {
-    const settings = settingsOf(args);
-    if (settings !== undefined) return settings;
-    process.stdout.write(HELP);
-    return 0;
-  } catch (error) {
-    if (!(error instanceof UsageError)) throw error;
-    process.stderr.write(`${error.message}\n\n${HELP}`);
-    return EXIT_USAGE;
-  }
-}
-
 async function main(args: readonly string[]): Promise<number> {
-  const settings = understood(args);
+  const settings = understood(args, settingsOf, HELP);
   if (typeof settings === 'number') return settings;
   try {
     const { passed, failed } = await soak(settings);

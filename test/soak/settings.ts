@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The options of `npm run soak`. Pure.
 
-import { parseArgs } from 'node:util';
+import { number, optionValues, words } from '../helpers/options.js';
 
 export const PART_NAMES = ['load', 'crowd', 'hostile'] as const;
 export type PartName = (typeof PART_NAMES)[number];
@@ -94,8 +94,6 @@ const TINY: Settings = {
 /** With fewer minutes there is less to warm up for. */
 const WARM_UP_SHARE = 0.2;
 
-export class UsageError extends Error {}
-
 /** Undefined: the help was asked for. @throws UsageError */
 export function settingsOf(args: readonly string[]): Settings | undefined {
   const values = valuesOf(args);
@@ -105,7 +103,7 @@ export function settingsOf(args: readonly string[]): Settings | undefined {
   const loadSeconds = minutes === undefined ? base.loadSeconds : minutes * 60;
   return {
     ...base,
-    parts: partsOf(values.only) ?? base.parts,
+    parts: words('only', values.only, PART_NAMES) ?? base.parts,
     loadSeconds,
     warmUpSeconds: Math.min(base.warmUpSeconds, WARM_UP_SHARE * loadSeconds),
     idleSessions: number('sessions', values.sessions) ?? base.idleSessions,
@@ -115,34 +113,13 @@ export function settingsOf(args: readonly string[]): Settings | undefined {
 }
 
 function valuesOf(args: readonly string[]) {
-  try {
-    return parseArgs({
-      args: [...args],
-      options: {
-        minutes: { type: 'string' },
-        only: { type: 'string' },
-        rounds: { type: 'string' },
-        sessions: { type: 'string' },
-        tiny: { type: 'boolean' },
-        markdown: { type: 'boolean' },
-        help: { type: 'boolean' },
-      },
-    }).values;
-  } catch (error) {
-    throw new UsageError(error instanceof Error ? error.message : String(error));
-  }
-}
-
-function partsOf(text: string | undefined): PartName[] | undefined {
-  if (text === undefined) return undefined;
-  const asked = text.split(',');
-  const unknown = asked.filter((word) => !PART_NAMES.some((name) => name === word));
-  if (unknown.length > 0) throw new UsageError(`--only: ${unknown.join(', ')}: not one of ${PART_NAMES.join(', ')}`);
-  return PART_NAMES.filter((name) => asked.includes(name));
-}
-
-function number(name: string, text: string | undefined): number | undefined {
-  if (text === undefined) return undefined;
-  if (!/^[1-9]\d{0,4}$/.test(text)) throw new UsageError(`--${name}: ${text}: not a number from 1`);
-  return Number(text);
+  return optionValues(args, {
+    minutes: { type: 'string' },
+    only: { type: 'string' },
+    rounds: { type: 'string' },
+    sessions: { type: 'string' },
+    tiny: { type: 'boolean' },
+    markdown: { type: 'boolean' },
+    help: { type: 'boolean' },
+  });
 }

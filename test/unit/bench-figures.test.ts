@@ -4,9 +4,10 @@
 import { p99, parseLog, parseProgress, parseSummary, steady } from '../bench/pgbench-output.js';
 import { bestPeer, ratio, valuesOf } from '../bench/samples.js';
 import type { Sample } from '../bench/samples.js';
-import { PART_NAMES, settingsOf, UsageError } from '../bench/settings.js';
+import { PART_NAMES, settingsOf } from '../bench/settings.js';
 import { quantile, spreadOf, summaryOf } from '../bench/statistics.js';
 import { cpuBetween } from '../bench/costs.js';
+import { UsageError } from '../helpers/options.js';
 import { assert, suite } from '../helpers/suite.js';
 
 const test = suite('bench: figures');

@@ -2,11 +2,12 @@
 // What the soak judges by: failovers explain what fails in them and nothing else, slopes, the truth of the clients.
 
 import { checkTruth } from '../soak/truth.js';
-import { settingsOf, UsageError } from '../soak/settings.js';
+import { settingsOf } from '../soak/settings.js';
 import { Tally } from '../soak/tally.js';
 import type { Ending } from '../soak/tally.js';
 import { floorsOf, trendOf } from '../soak/trend.js';
 import { Windows } from '../soak/windows.js';
+import { UsageError } from '../helpers/options.js';
 import { assert, suite } from '../helpers/suite.js';
 
 const test = suite('soak');
