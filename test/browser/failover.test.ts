@@ -66,7 +66,12 @@ test('before: the primary, a session, and who is asked for all of it', async () 
     const role = server === primary ? 'primary' : 'standby';
     assert.match(servers, new RegExp(`rowheader "${server.candidate}"\\s+- cell "${role}"`));
   }
-  assert.match(await viewer.tree('#figures'), /img "Sessions in the last 10 min, peak 1"/);
+  // The line gets a point every ten seconds.
+  await eventually(
+    'the session in the line',
+    async () => (await viewer.tree('#figures')).includes('img "Sessions in the last 10 min, peak 1"'),
+    { deadlineMs: 30_000 },
+  );
 });
 
 test('the table is one on a phone too, for who cannot see it', async () => {
