@@ -73,7 +73,7 @@ export interface DurationCounts {
 
 /** One server slot. */
 export interface ServerStats {
-  /** The slot, 0..255: `Route.server`. */
+  /** The slot, 0..127: `Route.server`. */
   readonly server: number;
   /** Sessions on it now. */
   readonly sessions: number;

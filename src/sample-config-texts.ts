@@ -97,9 +97,9 @@ primary, and never because a server is slow or silent; "eager" cuts all sessions
   'probe.user': `\
 User to log in as; it needs no privilege but to connect. pg-gateway --print-hba has the lines that make one.`,
   'probe.password': `\
-Password of that user. It is better off in a password file or in the systemd credential "pgpassword" \
-(LoadCredential=pgpassword:...), which stands for PGPASSWORD when that is not set. Where it stands in a file such as this \
-one, let nobody but the gateway's user read the file.`,
+Password of that user. It is better off in the systemd credential "pgpassword" (LoadCredential=pgpassword:...), which \
+stands for PGPASSWORD when that is not set; without systemd in a password file. A file such as this one can be read by \
+every user, and so must hold no password.`,
   'probe.passfile': `\
 Password file in libpq's format (host:port:database:user:password), read when there is no password. It must be there if \
 it is named.`,

@@ -108,6 +108,8 @@ export interface StatusDocument {
     readonly sessions: number;
     /** They wait for one. */
     readonly held: number;
+    /** They have not sent their startup message yet. */
+    readonly silent: number;
     readonly limit: number;
     readonly accepted_total: number;
   };

@@ -80,6 +80,7 @@ export function statusDocument(input: StatusInput): StatusDocument {
     clients: {
       sessions: stats.active,
       held: stats.held,
+      silent: stats.silent,
       limit: input.maxConnections,
       accepted_total: Number(stats.accepted),
     },
@@ -149,7 +150,7 @@ function verdictDocument({ clock, verdict, verdictSince, suspected }: StatusInpu
 
 function problemsOf(input: StatusInput, servers: readonly ServerDocument[]): readonly string[] {
   const { verdict, suspected, stats, maxConnections, hold, drain } = input;
-  const clients = stats.active + stats.held;
+  const clients = stats.active + stats.held + stats.silent;
   const problems: string[] = [];
   if (verdict === undefined) problems.push('the first round of probes is not over');
   else if (verdict.kind === 'none') problems.push(`no primary (${verdict.reason}): ${verdict.detail}`);

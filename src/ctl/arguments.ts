@@ -44,7 +44,7 @@ const GLOBAL: readonly OptionRow[] = [
   { name: 'socket', value: 'PATH', help: `The control socket. Default: ${SOCKET_DIRECTORY}/pg-gateway.sock.` },
   { name: 'instance', value: 'NAME', help: 'Ask pg-gateway@NAME.' },
   { name: 'json', help: 'Print what the gateway answers, as JSON.' },
-  { name: 'help', help: 'Print this text and exit.' },
+  { name: 'help', help: 'Print this text and exit; -h too.' },
 ];
 
 export const COMMANDS: readonly CommandRow[] = [
@@ -242,6 +242,7 @@ export function ctlHelp(): string {
     '',
     'Options:',
     ...GLOBAL.flatMap((option) => entry(`  ${optionName(option)}`, option.help)),
+    ...entry('  --version', 'As the first argument: print the version of this program and exit; -V too.'),
     '',
     'Exit status:',
     ...CTL_EXIT.flatMap(([status, meaning]) => entry(`  ${status}`, meaning)),

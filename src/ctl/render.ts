@@ -63,7 +63,7 @@ function factLines(status: StatusDocument, { nowMs }: Style): readonly string[] 
     `primary   ${safe(what)}`,
     // With a primary it says no more than the line before.
     ...(primary === null ? [`          ${safe(verdict.detail)}`] : []),
-    `clients   ${plural(clients.sessions, 'session')}, ${clients.held} waiting, of ${clients.limit} at most`,
+    `clients   ${plural(clients.sessions, 'session')}, ${clients.held} waiting${clients.silent === 0 ? '' : `, ${clients.silent} that have said nothing yet`}, of ${clients.limit} at most`,
     `sessions  ${fate}`,
     ...(hold === null ? [] : [`hold      new clients wait; it ends by itself in ${left(hold.until)}`]),
     ...(drain === null ? [] : [`drain     no new clients; sessions are waited for, ${left(drain.until)} more`]),

@@ -106,7 +106,7 @@ export function figuresSection(
     <div class="card${clients.held > 0 ? ' busy' : ''}">
       <h2>Waiting clients</h2>
       <p class="figure">${clients.held}</p>
-      <p class="note">${clients.sessions + clients.held} of ${clients.limit} clients</p>
+      <p class="note">${clients.sessions + clients.held + clients.silent} of ${clients.limit} clients</p>
       ${sparkline({ points, value: (point) => point.held, words: count, label: 'Waiting clients', marks, span })}
     </div>
     <div class="card">

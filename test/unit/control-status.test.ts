@@ -56,7 +56,7 @@ test('a quiet day, whole', () => {
         detail: null,
       },
     ],
-    clients: { sessions: 3, held: 0, limit: 100, accepted_total: 12 },
+    clients: { sessions: 3, held: 0, silent: 0, limit: 100, accepted_total: 12 },
     hold: null,
     drain: null,
     sessions_kept: 3,
