@@ -7,11 +7,11 @@
 
 namespace pg_gateway {
 
-void BulkFlows::touch(SessionRef session, Side source, std::int64_t now_ns) {
+void BulkFlows::touch(SessionRef session, Side source, std::int64_t now_ns, bool was_read) {
   const std::int64_t due_ns = now_ns + kPatienceNs;
   for (Flow& flow : flows_) {
     if (flow.session.slot != session.slot || flow.source != source) continue;
-    flow = {session, source, due_ns};
+    if (was_read || flow.session.generation != session.generation) flow = {session, source, due_ns};
     return;
   }
   flows_.push_back({session, source, due_ns});

@@ -32,8 +32,9 @@ class BulkFlows {
   };
 
   bool full() const { return flows_.size() >= kMost; }
-  // It has just been read from: it is due when nothing comes for kPatienceNs.
-  void touch(SessionRef session, Side source, std::int64_t now_ns);
+  // There has been a turn of its session. One that was read from just now is due when nothing
+  // comes for kPatienceNs; one that was not stays due when it was.
+  void touch(SessionRef session, Side source, std::int64_t now_ns, bool was_read);
   // When the next one is due; the end of time if there is none.
   std::int64_t next_ns() const;
   // Those that are due, which are in the list no more.

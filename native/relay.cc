@@ -48,6 +48,7 @@ Relay::Drain Relay::drain(Pipe& pipe, int sink) {
 
 PumpResult Relay::pump(int source, int sink, PipePool& pool) {
   if (!runnable()) return PumpResult::kWaiting;
+  pumped_ = true;
   const std::uint64_t before = delivered_;
   const PumpResult result = move(source, sink, pool);
   const std::uint64_t moved = delivered_ - before;

@@ -13,6 +13,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <utility>
 
 #include "pipe_pool.h"
 
@@ -76,6 +77,9 @@ class Relay {
     if (blocked_) bulk_bytes_ = 0;
   }
 
+  // Whether pump() had something to do since this was last asked.
+  bool take_pumped() { return std::exchange(pumped_, false); }
+
   // Moves bytes until something blocks. `source` and `sink` are borrowed.
   [[nodiscard]] PumpResult pump(int source, int sink, PipePool& pool);
 
@@ -102,6 +106,7 @@ class Relay {
   bool blocked_ = false;  // the sink said EAGAIN and no edge has come since
   bool hangup_ = false;
   bool ended_ = false;
+  bool pumped_ = false;
 };
 
 }  // namespace pg_gateway

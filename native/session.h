@@ -111,6 +111,8 @@ class Session {
   }
   // A bulk transfer runs from `source` to the other side.
   bool in_bulk(Side source) const { return (source == Side::kClient ? up_ : down_).in_bulk(); }
+  // Whether the last turn had something to do in this direction.
+  bool take_pumped(Side source) { return (source == Side::kClient ? up_ : down_).take_pumped(); }
   // There may be something to read that no event will tell of.
   void look_again(Side source) { (source == Side::kClient ? up_ : down_).look_again(); }
   bool tcp_client() const { return tcp_client_; }

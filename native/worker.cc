@@ -27,6 +27,27 @@ constexpr std::int64_t kNsPerMs = 1'000'000;
 // How long to stop accepting when descriptors or memory are out.
 constexpr std::int64_t kAcceptPauseNs = 100 * kNsPerMs;
 
+// That connection is gone, and with it what was wrong: the next one can be accepted. (accept(2),
+// "Error handling": of TCP/IP the pending errors of the network.)
+bool is_of_one_connection(int error) {
+  switch (error) {
+    case ECONNABORTED:
+    case EINTR:
+    case EHOSTDOWN:
+    case EHOSTUNREACH:
+    case ENETDOWN:
+    case ENETUNREACH:
+    case ENONET:
+    case ENOPROTOOPT:
+    case EOPNOTSUPP:
+    case EPROTO:
+    case ETIMEDOUT:
+      return true;
+    default:
+      return false;
+  }
+}
+
 }  // namespace
 
 SysError Worker::start(const Company& company, const Settings& settings, SessionStore* store) {
@@ -216,6 +237,7 @@ void Worker::expire_deadlines() {
     deadline_passed(slot);
   }
   if (resume_accepting_ns_ != 0 && resume_accepting_ns_ <= now) resume_accepting();
+  look_after_scout();
   if (next_release_ns() <= now) release_held();
   if (bulk_.next_ns() <= now) fetch_bulk(now);
   if (retry_starved_ns_ != 0 && retry_starved_ns_ <= now) {
@@ -302,14 +324,16 @@ void Worker::accept_some(Listening& listening) {
 }
 
 void Worker::accept_failed(Listening& listening, int error) {
-  if (out_of_resources(error)) return pause_accepting();
+  if (is_of_one_connection(error)) return;
   // It does not listen any more: somebody who shares it has shut it down. It would wake the loop
   // for ever. (EOPNOTSUPP is none of these: the socket is a stream, and so it is of the network.)
   if (error == EINVAL || error == EBADF || error == ENOTSOCK) {
     ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, std::exchange(listening.fd, -1), nullptr);
+    return;
   }
-  // Anything else (ECONNABORTED, EINTR, a network error of that one connection, accept(2))
-  // concerns a connection that is gone: the next one.
+  // Out of descriptors or memory, or forbidden: the connection is still in the queue, and would
+  // wake the loop for ever.
+  pause_accepting();
 }
 
 // Whether it is to be connected to a server now.

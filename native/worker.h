@@ -145,6 +145,8 @@ class Worker {
   void review_held();
   std::int64_t next_release_ns() const;
   void release_held();
+  void look_after_scout();
+  bool is_on_route(const Session& session) const;
   void rest(std::int64_t attempt_began_ns);
   void drop_those_that_left();
   void route_decided(bool another);
@@ -212,6 +214,7 @@ class Worker {
   std::int64_t release_ns_ = 0;  // the place in the sequence of releases that was claimed; 0: none
   std::int64_t rest_until_ns_ =
       0;  // after a connect failed nobody is sent to the route; 0: no rest
+  std::optional<SessionRef> scout_;  // the client that was sent alone to see whether it is over
   std::int64_t rest_began_ns_ = 0;
   std::int64_t rest_ns_ = 0;
   // The backend socket of the next client, so that nothing but parking comes between

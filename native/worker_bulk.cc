@@ -9,6 +9,7 @@ namespace pg_gateway {
 void Worker::note_bulk(std::uint32_t slot) {
   Session& session = sessions_[slot];
   for (const Side source : {Side::kClient, Side::kBackend}) {
+    const bool was_read = session.take_pumped(source);
     bool& coalesced = session.coalesced[static_cast<std::size_t>(source)];
     const int socket = (source == Side::kClient ? session.client : session.backend).get();
     if (session.in_bulk(source) && !coalesced) {
@@ -19,7 +20,8 @@ void Worker::note_bulk(std::uint32_t slot) {
       session.look_again(source);
       enqueue(slot);
     }
-    if (coalesced) bulk_.touch({slot, session.generation}, source, monotonic_ns());
+    // Events of the other direction are no reason to let this one wait longer.
+    if (coalesced) bulk_.touch({slot, session.generation}, source, monotonic_ns(), was_read);
   }
 }
 

@@ -136,16 +136,33 @@ void Worker::release_held() {
     // Until this one has got through, or not; who says nothing holds nobody up.
     if (rest_until_ns_ != 0 && !is_silent(sessions_[slot])) {
       rest_until_ns_ = now + settings_.connect_timeout_ns + kFirstRestNs;
+      scout_ = SessionRef{slot, sessions_[slot].generation};
     }
     leave_hold(slot);
     take_turn(slot);
   }
 }
 
+// It may end before its connect has, by its own doing or an administrator's: then the next one may
+// go, and nobody waits for what cannot come.
+void Worker::look_after_scout() {
+  if (!scout_.has_value()) return;
+  const Session* scout = sessions_.find(*scout_);
+  if (scout != nullptr && wants_server(scout->state())) return;
+  scout_.reset();
+  if (rest_until_ns_ != 0) rest_until_ns_ = monotonic_ns();
+}
+
+// What becomes of it says something about the route that there is now.
+bool Worker::is_on_route(const Session& session) const {
+  return route_.has_value() && session.epoch == route_->epoch;
+}
+
 // A connect to the route has failed: the next one waits, a little longer each time. Others that
 // were under way by then say nothing new.
 void Worker::rest(std::int64_t attempt_began_ns) {
   if (attempt_began_ns < rest_began_ns_) return;
+  scout_.reset();
   rest_began_ns_ = monotonic_ns();
   rest_ns_ = std::clamp(2 * rest_ns_, kFirstRestNs, kLongestRestNs);
   rest_until_ns_ = rest_began_ns_ + rest_ns_;

@@ -12,9 +12,9 @@ namespace pg_gateway {
 namespace {
 
 constexpr std::uint32_t kEnded = EPOLLRDHUP | EPOLLHUP | EPOLLERR;
-// A server that closes after so long has had enough of a client that says nothing
-// (authentication_timeout): it is not to be connected again.
-constexpr std::int64_t kServersPatienceNs = 10'000'000'000;
+// A server that closes after so long has had enough of a client that says nothing: the least that
+// authentication_timeout can be is a second. It is not to be connected again.
+constexpr std::int64_t kServersPatienceNs = 900'000'000;
 
 }  // namespace
 
@@ -33,10 +33,14 @@ bool Worker::is_silent(Session& session) const {
 void Worker::take_turn(std::uint32_t slot) {
   Session& session = sessions_[slot];
   if (is_silent(session)) {
+    const bool was_held = session.state() == SessionState::kHeld;
     counters_.silent.add();
     session.held_since_ns = 0;
     session.transition(SessionState::kSilent);
-    return set_deadline(slot, session.opened_ns + settings_.startup_timeout_ns);
+    set_deadline(slot, session.opened_ns + settings_.startup_timeout_ns);
+    // While it was held nobody looked at what it said, and no event will tell of that again.
+    if (was_held) silent_client_event(slot, session.client_left ? std::uint32_t{EPOLLRDHUP} : 0);
+    return;
   }
   counters_.active.add();
   session.transition(SessionState::kConnecting);
@@ -106,7 +110,7 @@ void Worker::advance_opening(std::uint32_t slot) {
     switch (progress) {
       case OpeningProgress::kWaiting:
         // The server listens, and a client that says nothing holds nobody up.
-        if (session.opening.ahead == 0) rest_until_ns_ = 0;
+        if (session.opening.ahead == 0 && is_on_route(session)) rest_until_ns_ = 0;
         return;
       case OpeningProgress::kDeclined:
         if (!tell_declined(slot)) return;
@@ -161,7 +165,7 @@ void Worker::start_relaying(std::uint32_t slot) {
 void Worker::serve(std::uint32_t slot) {
   Session& session = sessions_[slot];
   session.transition(SessionState::kRelaying);
-  rest_until_ns_ = rest_ns_ = 0;
+  if (is_on_route(session)) rest_until_ns_ = rest_ns_ = 0;
   if (session.held_since_ns != 0) {
     counters_.hold_time.add(kHoldBuckets, monotonic_ns() - session.held_since_ns);
   }

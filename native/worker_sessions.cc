@@ -151,7 +151,7 @@ void Worker::connect_failed(std::uint32_t slot, int error) {
   if (out_of_resources(error)) return start_rejection(slot, RejectReason::kResources, error);
   counters_.servers[session.server].connect_failures[classify(error)].add();
   report(session, error);
-  rest(session.connect_started_ns);
+  if (is_on_route(session)) rest(session.connect_started_ns);
   hold(slot, RejectReason::kConnectFailed, error);
 }
 

@@ -66,11 +66,11 @@ class Watch {
 TEST_CASE("a bulk transfer is due when nothing has come for a while") {
   BulkFlows flows;
   CHECK(flows.next_ns() == std::numeric_limits<std::int64_t>::max());
-  flows.touch({1, 7}, Side::kClient, 1000);
-  flows.touch({1, 7}, Side::kBackend, 2000);
-  flows.touch({2, 9}, Side::kClient, 3000);
+  flows.touch({1, 7}, Side::kClient, 1000, true);
+  flows.touch({1, 7}, Side::kBackend, 2000, true);
+  flows.touch({2, 9}, Side::kClient, 3000, true);
   CHECK(flows.next_ns() == 1000 + BulkFlows::kPatienceNs);
-  flows.touch({1, 7}, Side::kClient, 5000);
+  flows.touch({1, 7}, Side::kClient, 5000, true);
   CHECK(flows.next_ns() == 2000 + BulkFlows::kPatienceNs);
   CHECK(flows.take_due(1999 + BulkFlows::kPatienceNs).empty());
   const auto due = flows.take_due(3000 + BulkFlows::kPatienceNs);
@@ -86,18 +86,28 @@ TEST_CASE("a bulk transfer is due when nothing has come for a while") {
 
 TEST_CASE("a slot's next session takes the place of the one before") {
   BulkFlows flows;
-  flows.touch({1, 7}, Side::kClient, 1000);
-  flows.touch({1, 8}, Side::kClient, 2000);
+  flows.touch({1, 7}, Side::kClient, 1000, true);
+  flows.touch({1, 8}, Side::kClient, 2000, true);
   const auto due = flows.take_due(std::numeric_limits<std::int64_t>::max());
   REQUIRE(due.size() == 1);
   CHECK(due.front().session.generation == 8);
+}
+
+TEST_CASE("a turn in which it was not read from puts nothing off") {
+  BulkFlows flows;
+  flows.touch({1, 7}, Side::kClient, 1000, false);
+  CHECK(flows.next_ns() == 1000 + BulkFlows::kPatienceNs);
+  flows.touch({1, 7}, Side::kClient, 2000, false);
+  CHECK(flows.next_ns() == 1000 + BulkFlows::kPatienceNs);
+  flows.touch({1, 8}, Side::kClient, 3000, false);
+  CHECK(flows.next_ns() == 3000 + BulkFlows::kPatienceNs);
 }
 
 TEST_CASE("there are only so many") {
   BulkFlows flows;
   for (std::uint32_t slot = 0; slot < BulkFlows::kMost; ++slot) {
     CHECK_FALSE(flows.full());
-    flows.touch({slot, 1}, Side::kClient, 0);
+    flows.touch({slot, 1}, Side::kClient, 0, true);
   }
   CHECK(flows.full());
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Clients that wait: for a primary, for a connect that works, and for their turn.
 #include <doctest/doctest.h>
+#include <sys/socket.h>
 
 #include <cerrno>
 #include <string>
@@ -142,6 +143,48 @@ TEST_CASE("no more wait than may: the next one is told 53300") {
   std::vector<UniqueFd> served;
   for (int i = 0; i < 3; ++i) served.push_back(test::accept_one(backend.get()));
   CHECK(served.back().valid());
+}
+
+TEST_CASE("when the client that tries the route for all has left the next one does") {
+  const SocketAddress any = parse_address("127.0.0.1", 0).take();
+  const UniqueFd backend(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  REQUIRE(::bind(backend.get(), any.get(), any.length) == 0);
+  Gateway gateway(1, patient());
+  gateway.route(backend.get());  // refuses, as it does not listen
+  std::vector<UniqueFd> clients;
+  for (const char who : {'a', 'b'}) {
+    clients.push_back(gateway.connect());
+    CHECK(test::send_all(clients.back().get(), startup_of(who)));
+    REQUIRE(eventually([&] { return gateway.held_ever() == clients.size(); }));
+  }
+  REQUIRE(::listen(backend.get(), 8) == 0);
+  // It does not answer: the other one waits to see what becomes of this one.
+  const UniqueFd first = test::accept_one(backend.get());
+  CHECK(who_is(first) == 'a');
+  CHECK(gateway.held() == 1);
+  test::reset_connection(clients.front());
+  const UniqueFd second = test::accept_one(backend.get());
+  CHECK(who_is(second) == 'b');
+}
+
+TEST_CASE("a connect to an earlier route that fails makes nobody wait for the present one") {
+  const test::StalledListener frozen;
+  const UniqueFd backend = test::listen_tcp();
+  Settings settings = patient();
+  settings.connect_timeout_ns = 300 * kMs;
+  Gateway gateway(1, settings);
+  gateway.route(frozen.get(), 1, 0);
+  const UniqueFd early = gateway.connect_and_speak();
+  REQUIRE(eventually([&] { return gateway.active() == 1; }));
+  // Not cut: nothing is proven against the server that it is being connected to.
+  gateway.route(backend.get(), 2, 1);
+  REQUIRE(eventually([&] { return gateway.connect_failures(0, ConnectFailure::kTimeout) == 1; }));
+  const UniqueFd served = test::accept_one(backend.get());
+  CHECK(test::receive(served.get(), kStartupMessage.size()) == kStartupMessage);
+  const UniqueFd late = gateway.connect_and_speak();
+  const UniqueFd served_too = test::accept_one(backend.get());
+  CHECK(test::receive(served_too.get(), kStartupMessage.size()) == kStartupMessage);
+  CHECK(gateway.held_ever() == 1);
 }
 
 TEST_CASE("those that came first go first, at the pace") {

@@ -129,6 +129,26 @@ TEST_CASE("a server that goes away before it has answered an SSLRequest is tried
   CHECK(test::receive(server.get(), 12) == "\x16\x03\x01 whatever");
 }
 
+TEST_CASE("a server that has waited long enough for a client is not connected again") {
+  const UniqueFd backend = test::listen_tcp();
+  Gateway gateway(1, patient());
+  gateway.route(backend.get());
+  UniqueFd client = gateway.connect();
+  CHECK(test::send_all(client.get(), kSslRequest));
+  UniqueFd server = test::accept_one(backend.get());
+  CHECK(test::receive(server.get(), 8) == kSslRequest);
+  CHECK(test::send_all(server.get(), "N"));
+  CHECK(test::receive(client.get(), 1) == "N");
+  // The least that authentication_timeout can be.
+  CHECK_FALSE(test::is_readable(client.get(), 1000));
+  server.reset();
+  CHECK(test::receive_to_end(client.get()).bytes.empty());
+  client.reset();
+  CHECK(eventually([&] { return gateway.ended(EndReason::kBackendClosed) == 1; }));
+  CHECK(gateway.held_ever() == 0);
+  CHECK_FALSE(test::is_readable(backend.get(), 0));
+}
+
 TEST_CASE("any other answer is the client's") {
   const UniqueFd backend = test::listen_tcp();
   Gateway gateway(1, patient());

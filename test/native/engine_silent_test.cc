@@ -141,6 +141,21 @@ TEST_CASE("a held client that says nothing holds nobody up") {
   check_served(mute, backend.get(), kStartupMessage);
 }
 
+TEST_CASE(
+    "what a held client has said that is no startup message is found out when there is a route") {
+  const UniqueFd backend = test::listen_tcp();
+  Gateway gateway(1, patient());
+  gateway.no_route();
+  const UniqueFd client = gateway.connect();
+  REQUIRE(eventually([&] { return gateway.held() == 1; }));
+  CHECK(test::send_all(client.get(), "GET / HTTP/1.1\r\n"));
+  CHECK(gateway.settle());
+  gateway.route(backend.get());
+  CHECK(eventually([&] { return gateway.rejected(RejectReason::kStartup) == 1; }));
+  CHECK(gateway.all_accounted_for());
+  CHECK(nobody_came(backend.get()));
+}
+
 TEST_CASE("a silent client of one engine is served by the next") {
   test::Shelf shelf;
   const UniqueFd backend = test::listen_tcp();

@@ -61,6 +61,20 @@ TEST_CASE("an error of the network for one client leaves the listening socket as
   CHECK(test::receive(served.get(), 6) == "served");
 }
 
+TEST_CASE("where accepting is forbidden it pauses, as the connection would wake it for ever" *
+          doctest::skip(!test::kCallsCanFail)) {
+  const UniqueFd backend = test::listen_tcp();
+  Gateway gateway;
+  gateway.route(backend.get());
+  const FailingCall failing({"worker accept4/tcp", EPERM, 1});
+  const UniqueFd client = gateway.connect();
+  CHECK(test::send_all(client.get(), "served"));
+  const UniqueFd served = test::accept_one(backend.get());
+  CHECK(test::fault_has_struck());
+  CHECK(gateway.pauses() == 1);
+  CHECK(test::receive(served.get(), 6) == "served");
+}
+
 TEST_CASE("a client that cannot be told that there is no encryption is not left to wait" *
           doctest::skip(!test::kCallsCanFail)) {
   Settings settings;
