@@ -115,7 +115,10 @@ export interface Decision {
 /** One answering candidate. */
 interface Answer extends ServerIdentity {
   readonly candidate: Candidate;
+  /** When the answer was there. */
   readonly at: number;
+  /** Since when it had been asked for: it tells of a moment between the two. */
+  readonly askedAt: number;
   readonly state: ServerState;
 }
 
@@ -272,14 +275,14 @@ function none(memory: Memory, reason: NoPrimaryReason, detail: string, fenced: r
 
 /**
  * Notes that the last primary answered from recovery: at its own address, else it may be another server of its name; and
- * since it became the primary, else it is what another name of it said before its promotion.
+ * asked since it became the primary, else it may be what another name of it said before its promotion.
  */
 function withDemotion(input: ElectionInput, own: readonly Answer[]): Memory {
   const { memory } = input;
   const last = memory.primary;
   if (last === null) return memory;
   const proof = own.some(
-    ({ at, address, state }) => at >= memory.since && state.inRecovery && sameAddress(address, last.address),
+    ({ askedAt, address, state }) => askedAt >= memory.since && state.inRecovery && sameAddress(address, last.address),
   );
   return proof ? { ...memory, cut: cutBelow(memory, memory.epoch + 1, 'demoted') } : memory;
 }
@@ -302,15 +305,19 @@ function isDisproven(memory: Memory): boolean {
 /**
  * One server may be listed under two names (its own and a floating one). Then what it said last counts: by an older
  * answer under the other name a server just promoted would look demoted, and one just demoted would look writable. At
- * another address it does no harm: there nothing is proven demoted, and what was writable is overruled.
+ * another address it does no harm: there nothing is proven demoted, and what was writable is overruled. An answer that
+ * took its time may be there last and be older: in recovery, from before the promotion, it counts for nothing.
  */
-function answersOf({ candidates, observations }: ElectionInput): Answer[] {
+function answersOf({ candidates, observations, memory }: ElectionInput): Answer[] {
   const all = candidates.flatMap((candidate): Answer[] => {
     const seen = observations.get(candidate.name);
     if (seen?.kind !== 'answered') return [];
-    const { at, address, state } = seen;
+    const { at, tookMs, address, state } = seen;
+    const askedAt = at - tookMs;
+    const promoted = memory.primary !== null && sameAddress(memory.primary.address, address);
+    if (promoted && state.inRecovery && askedAt < memory.since) return [];
     const { systemId, startedAt } = state;
-    return [{ candidate, at, address, state, systemId, ...(startedAt === undefined ? {} : { startedAt }) }];
+    return [{ candidate, at, askedAt, address, state, systemId, ...(startedAt === undefined ? {} : { startedAt }) }];
   });
   const outdated = (answer: Answer): boolean =>
     all.some(

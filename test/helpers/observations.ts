@@ -23,6 +23,8 @@ export function labelOf({ host, address }: Candidate): string {
 
 interface Variation extends Partial<ServerState> {
   readonly at?: number;
+  /** Since when it had been asked for. Default: since that moment. */
+  readonly tookMs?: number;
   /** Default: one that belongs to the host alone. */
   readonly address?: string;
 }
@@ -41,13 +43,13 @@ export function failed(host: string, reason: ProbeFailureReason = 'refused', at 
 
 function answered(
   host: string,
-  { at = 0, address, ...state }: Variation & Pick<ServerState, 'inRecovery' | 'readOnly' | 'timeline'>,
+  { at = 0, tookMs = 0, address, ...state }: Variation & Pick<ServerState, 'inRecovery' | 'readOnly' | 'timeline'>,
 ): Observation {
   return {
     kind: 'answered',
     candidate: candidate(host),
     at,
-    tookMs: 1,
+    tookMs,
     address: { address: address ?? addressOf(host), port: 5432 },
     state: { streaming: false, systemId: CLUSTER, lsn: 0n, ...state },
   };

@@ -52,8 +52,8 @@ export function statusInput(change: Partial<StatusInput> = {}): StatusInput {
     suspected: false,
     candidates: [candidate('a'), candidate('b')],
     observations: new Map([
-      ['a:5432', primary('a', 3, { at: NOW - 500, lsn: 5000n })],
-      ['b:5432', standby('b', 3, { at: NOW - 700, lsn: 4000n })],
+      ['a:5432', primary('a', 3, { at: NOW - 500, tookMs: 1, lsn: 5000n })],
+      ['b:5432', standby('b', 3, { at: NOW - 700, tookMs: 1, lsn: 4000n })],
     ]),
     roleSince: (name) => (name === 'a:5432' ? 400_000 : undefined),
     stats,

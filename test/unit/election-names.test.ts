@@ -11,6 +11,8 @@ import { suite } from '../helpers/suite.js';
 const ONE = { startedAt: '1764021110000001' };
 const TWO = { startedAt: '1764021110000002' };
 const THREE = { startedAt: '1764021110000003' };
+/** One with an address that two names lead to. */
+const FLOATING = { ...ONE, address: '192.0.2.200' };
 
 const ROWS: readonly Row[] = [
   // One server at two addresses.
@@ -68,6 +70,26 @@ const ROWS: readonly Row[] = [
     ],
     expect: 'n/b/2#2',
     cut: '2 superseded',
+  },
+  {
+    what: 'a late answer under another name, asked for before its promotion, proves nothing',
+    steps: [
+      [standby('a', 1, FLOATING), standby('v', 1, FLOATING), primary('c', 1)],
+      [failed('c'), primary('a', 2, { ...FLOATING, at: 5 })],
+      [standby('v', 1, { ...FLOATING, at: 9, tookMs: 5 })],
+    ],
+    expect: 'a/2#2',
+    cut: '2 superseded',
+  },
+  {
+    what: 'one that was asked for since does',
+    steps: [
+      [standby('a', 1, FLOATING), standby('v', 1, FLOATING), primary('c', 1)],
+      [failed('c'), primary('a', 2, { ...FLOATING, at: 5 })],
+      [standby('v', 2, { ...FLOATING, at: 9, tookMs: 4 })],
+    ],
+    expect: 'primary-demoted',
+    cut: '3 demoted',
   },
   {
     what: 'demoted at one address: what it said at the other was before its restart',
