@@ -141,7 +141,14 @@ export class SessionInquiries {
       });
       // What the addon answers is of the type that was asked for.
       this.#pending.set(number, { resolve: resolve as (answer: unknown) => void, reject, cancel });
-      post(number);
+      try {
+        post(number);
+      } catch (error) {
+        // The addon does not take it: nobody will answer, and its place is free.
+        cancel();
+        this.#pending.delete(number);
+        throw error;
+      }
     });
   }
 }

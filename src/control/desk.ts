@@ -44,6 +44,8 @@ export interface Facts {
   readonly candidates: readonly Candidate[];
   readonly observations: ReadonlyMap<string, Observation>;
   readonly maxConnections: number;
+  /** HOLD_TIMEOUT_MS */
+  readonly holdTimeoutMs: number;
   readonly logLevel: LogLevel;
   readonly stateSaved: boolean;
 }
@@ -54,7 +56,7 @@ export interface DeskOptions {
   readonly slots: ServerSlots;
   readonly reload: () => ReloadDocument;
   readonly setLogLevel: (level: LogLevel) => void;
-  /** A hold begins, or has ended: the route and how long clients wait are others. */
+  /** A hold begins or has ended, or its clients have had their time: the route and how long clients wait are others. */
   readonly onHold: () => void;
   /** Has the process end in an orderly way. */
   readonly stop: () => void;
@@ -72,7 +74,7 @@ export class ControlDesk implements Desk {
   #verdictSince: number;
   #drain: (Span & { readonly exits: boolean }) | undefined;
   #cancelDrain: (() => void) | undefined;
-  #closed = false;
+  #state: 'starting' | 'open' | 'closed' = 'starting';
 
   constructor(options: DeskOptions) {
     this.#options = options;
@@ -80,10 +82,14 @@ export class ControlDesk implements Desk {
     // The process is a little older than its desk.
     this.#startedAt = timers.now() - process.uptime() * 1000;
     this.#verdictSince = timers.now();
-    this.#hold = new AdministratorHold(timers, () => {
-      logger.warning('clients are no longer held: the time that was given is over');
-      options.onHold();
-    });
+    this.#hold = new AdministratorHold(
+      timers,
+      () => options.facts().holdTimeoutMs,
+      (expired) => {
+        if (expired) logger.warning('clients are no longer held: the time that was given is over');
+        options.onHold();
+      },
+    );
   }
 
   // ---- what the daemon tells, and asks ----------------------------------------
@@ -106,9 +112,9 @@ export class ControlDesk implements Desk {
     return this.#hold.span !== undefined;
   }
 
-  /** Sessions have been waited for: a stop need not do so again. */
+  /** Sessions have been waited for as long as was ordered: a stop need not do so again. */
   get drained(): boolean {
-    return this.#drain !== undefined;
+    return this.#drain !== undefined && this.#options.timers.now() >= this.#drain.until;
   }
 
   /** @param configuredMs HOLD_TIMEOUT_MS */
@@ -116,10 +122,15 @@ export class ControlDesk implements Desk {
     return this.#hold.timeoutMs(configuredMs);
   }
 
+  /** Clients are accepted: from now on it can be ordered otherwise. */
+  opened(): void {
+    this.#state = 'open';
+  }
+
   /** Idempotent. */
   close(): void {
-    this.#closed = true;
-    this.#hold.end();
+    this.#state = 'closed';
+    this.#hold.close();
     this.#cancelDrain?.();
   }
 
@@ -151,6 +162,8 @@ export class ControlDesk implements Desk {
   }
 
   async kill(ids: readonly number[]): Promise<KillDocument> {
+    // Before the answer: a worker that stands still ends them later, and nobody would have been told.
+    this.#log('sessions are to be ended', { ids: ids.join(' ') });
     const ended = new Set(await this.#options.dataPlane.inquiries.kill(ids));
     const killed = ids.filter((id) => ended.has(id));
     const unknown = ids.filter((id) => !ended.has(id));
@@ -271,9 +284,10 @@ export class ControlDesk implements Desk {
     return readClock(this.#options.timers.now());
   }
 
-  /** Not while the workers end. */
+  /** Not before clients are accepted, nor while the workers end. */
   #requireOpen(): void {
-    if (this.#closed) throw new GatewayError('CONTROL_BUSY', 'the gateway stops');
+    if (this.#state === 'closed') throw new GatewayError('CONTROL_BUSY', 'the gateway stops');
+    if (this.#state === 'starting') throw new GatewayError('CONTROL_BUSY', 'the gateway starts');
   }
 
   /** What was ordered, and must be found in the log. */

@@ -11,14 +11,21 @@ const MAX_TIMEOUT_MS = 600_000;
 
 export class AdministratorHold {
   readonly #timers: Timers;
-  readonly #ended: () => void;
+  readonly #configuredMs: () => number;
+  readonly #changed: (expired: boolean) => void;
   #span: Span | undefined;
+  /** The last hold, for as long as there may be clients that came while it lasted: they wait on from its end. */
+  #past: Span | undefined;
   #cancel: (() => void) | undefined;
 
-  /** @param ended its time is over; it has ended by then */
-  constructor(timers: Timers, ended: () => void) {
+  /**
+   * @param configuredMs HOLD_TIMEOUT_MS now
+   * @param changed by time alone: it has ended (`expired`), or how long clients wait is as configured again
+   */
+  constructor(timers: Timers, configuredMs: () => number, changed: (expired: boolean) => void) {
     this.#timers = timers;
-    this.#ended = ended;
+    this.#configuredMs = configuredMs;
+    this.#changed = changed;
   }
 
   get span(): Span | undefined {
@@ -29,26 +36,40 @@ export class AdministratorHold {
   begin(seconds: number): Span {
     this.#cancel?.();
     const now = this.#timers.now();
-    this.#span = { since: this.#span?.since ?? now, until: now + seconds * 1000 };
+    this.#span = { since: this.#span?.since ?? this.#past?.since ?? now, until: now + seconds * 1000 };
+    this.#past = undefined;
     this.#cancel = this.#timers.after(seconds * 1000, () => {
       this.end();
-      this.#ended();
+      this.#changed(true);
     });
     return this.#span;
   }
 
   /** False: there was none. Idempotent. */
   end(): boolean {
-    const was = this.#span !== undefined;
+    if (this.#span === undefined) return false;
     this.#cancel?.();
-    this.#cancel = this.#span = undefined;
-    return was;
+    this.#past = { since: this.#span.since, until: Math.min(this.#timers.now(), this.#span.until) };
+    this.#span = undefined;
+    this.#cancel = this.#timers.after(this.#configuredMs(), () => {
+      this.#past = this.#cancel = undefined;
+      this.#changed(false);
+    });
+    return true;
   }
 
-  /** How long clients wait meanwhile: until it is over, and then as long as they would have otherwise. */
+  /** No timer is left. Idempotent. */
+  close(): void {
+    this.#cancel?.();
+    this.#cancel = this.#span = this.#past = undefined;
+  }
+
+  /**
+   * How long a client waits, from when it came: as long as the hold lasts, and then as long as it would have otherwise.
+   * Who came first decides; who comes later waits no longer for it, since afterwards it is as configured again.
+   */
   timeoutMs(configuredMs: number): number {
-    if (this.#span === undefined) return configuredMs;
-    const leftMs = Math.ceil(this.#span.until - this.#timers.now());
-    return Math.min(MAX_TIMEOUT_MS, Math.max(leftMs, 0) + configuredMs);
+    const { since, until } = this.#span ?? this.#past ?? { since: 0, until: 0 };
+    return Math.min(MAX_TIMEOUT_MS, Math.ceil(Math.max(until - since, 0)) + configuredMs);
   }
 }

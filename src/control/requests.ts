@@ -82,12 +82,18 @@ export function emptyRequest(body: unknown): void {
 
 /** `10.0.0.7`, `10.0.0.7:51234`, `::1`, `[::1]:51234` or `unix`. */
 function clientOf(text: string): Pick<SessionsRequest, 'client' | 'clientPort'> {
-  if (text === 'unix' || isIP(text) !== 0) return { client: text };
+  if (text === 'unix' || isClientAddress(text)) return { client: text };
   const match = /^\[(?<v6>[^\]]+)\](?::(?<port6>\d{1,5}))?$|^(?<v4>[^:]+):(?<port4>\d{1,5})$/u.exec(text)?.groups;
   const address = match?.['v6'] ?? match?.['v4'] ?? '';
   const port = match?.['port6'] ?? match?.['port4'];
-  if (isIP(address) === 0) throw bad(`client: expected an address, address:port, or unix: ${JSON.stringify(text)}`);
+  if (!isClientAddress(address))
+    throw bad(`client: expected an address, address:port, or unix: ${JSON.stringify(text)}`);
   return { client: address, ...(port === undefined ? {} : { clientPort: whole('client', Number(port), 1, 65_535) }) };
+}
+
+/** Numeric, as sessions are listed: without the scope that a link-local one may have (RFC 4007). */
+function isClientAddress(text: string): boolean {
+  return isIP(text) !== 0 && !text.includes('%');
 }
 
 function fieldsOf<K extends string>(query: URLSearchParams, known: readonly K[]): Partial<Record<K, string>> {

@@ -16,7 +16,7 @@ import type { Cluster } from '../helpers/postgres.js';
 import { query } from '../helpers/psql.js';
 import type { Target } from '../helpers/psql.js';
 import { assert, suite } from '../helpers/suite.js';
-import { eventually } from '../helpers/wait.js';
+import { eventually, observeFor } from '../helpers/wait.js';
 
 const test = suite('control');
 /** Of Debian. */
@@ -211,6 +211,24 @@ test('hold and release: new clients wait, also where nobody else would, and sess
     assert.is((await controlled.ctl('release')).stdout, 'There was no hold.\n');
     assert.is((await controlled.status()).health, 'ok');
     session.close();
+  });
+});
+
+test('who waited while a hold lasted waits on for a primary when it has ended', async () => {
+  await withCluster({ env: { HOLD_TIMEOUT_MS: '3000' } }, async (cluster, controlled) => {
+    const [standby] = cluster.standbys;
+    assert.ok(standby);
+    assert.is((await controlled.ctl('hold', '--for', '300')).status, 0);
+    const waiting = query(patient(controlled.gateway.clients), 'SELECT inet_server_port()');
+    await controlled.gateway.metric('pg_gateway_clients_held', {}, (value) => value === 1);
+    const begun = performance.now();
+    await cluster.primary.crash();
+    await controlled.gateway.primaryIs('none');
+    await observeFor(3500 - (performance.now() - begun));
+    assert.is((await controlled.ctl('release')).status, 0);
+    assert.is((await controlled.status()).clients.held, 1, 'it has waited for longer than HOLD_TIMEOUT_MS');
+    await standby.promote();
+    assert.is(await waiting, String(standby.port));
   });
 });
 

@@ -70,32 +70,73 @@ test('the latest comes first, and of too many the oldest go', () => {
   assert.ok((list[0]?.steps.length ?? 0) <= 22);
 });
 
-test('a hold ends by itself, once, and a new one of the same time begins anew', () => {
+/** A hold, what HOLD_TIMEOUT_MS is now, and what was told of it. */
+function setUpHold() {
   const timers = new FakeTimers();
-  let ended = 0;
-  const hold = new AdministratorHold(timers, () => {
-    ended += 1;
-  });
+  const changes: boolean[] = [];
+  const configured = { ms: 15_000 };
+  const hold = new AdministratorHold(
+    timers,
+    () => configured.ms,
+    (expired) => {
+      changes.push(expired);
+    },
+  );
+  return { timers, changes, configured, hold };
+}
+
+test('a hold ends by itself, once, and a new one of the same time keeps its beginning', () => {
+  const { timers, changes, configured, hold } = setUpHold();
+  configured.ms = 0;
   assert.is(hold.timeoutMs(15_000), 15_000);
   assert.equal(hold.begin(60), { since: 0, until: 60_000 });
   assert.is(hold.timeoutMs(15_000), 75_000);
   timers.advance(10_000);
-  assert.is(hold.timeoutMs(0), 50_000);
+  assert.is(hold.timeoutMs(0), 60_000, 'for who came when it began');
   assert.equal(hold.begin(60), { since: 0, until: 70_000 });
+  assert.is(hold.timeoutMs(15_000), 85_000, 'for who came when it began');
   timers.advance(60_000);
-  assert.equal([ended, hold.span], [1, undefined]);
+  assert.equal([changes[0], hold.span], [true, undefined]);
+  timers.advance(1);
   assert.is(timers.pending, 0);
   assert.is(hold.end(), false);
 });
 
+test('who came while it lasted waits on from its end as long as anybody, and then it is as configured', () => {
+  const { timers, changes, hold } = setUpHold();
+  hold.begin(600);
+  timers.advance(100_000);
+  assert.is(hold.end(), true);
+  assert.is(hold.timeoutMs(15_000), 115_000);
+  timers.advance(14_999);
+  assert.is(hold.timeoutMs(15_000), 115_000);
+  assert.equal(changes, []);
+  timers.advance(1);
+  assert.is(hold.timeoutMs(15_000), 15_000);
+  assert.equal(changes, [false], 'the data plane is to be told');
+  assert.is(timers.pending, 0);
+});
+
+test('one that begins in that time takes over who still waits', () => {
+  const { timers, changes, hold } = setUpHold();
+  hold.begin(100);
+  timers.advance(100_000);
+  timers.advance(10_000);
+  hold.begin(50);
+  assert.is(hold.timeoutMs(15_000), 175_000);
+  timers.advance(49_999);
+  assert.equal(changes, [true], 'the end of the first one’s time told nothing');
+});
+
 test('a hold that is ended is not ended again, and clients never wait for longer than the data plane can be told', () => {
-  const timers = new FakeTimers();
-  const hold = new AdministratorHold(timers, () => assert.unreachable());
+  const { timers, changes, hold } = setUpHold();
   hold.begin(600);
   assert.is(hold.timeoutMs(600_000), 600_000);
   assert.is(hold.end(), true);
   assert.is(hold.span, undefined);
+  hold.close();
   timers.advance(1_000_000);
+  assert.equal(changes, []);
 });
 
 test.run();

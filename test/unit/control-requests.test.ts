@@ -91,6 +91,12 @@ const BAD: readonly (readonly [line: string, body: string, status: number, messa
   ['GET /v1/sessions?port=x', '', 400, 'port: expected a whole number from 1 to 65535'],
   ['GET /v1/sessions?idle=-1', '', 400, 'idle: expected a number of seconds from 0 to 2000000'],
   ['GET /v1/sessions?client=db1', '', 400, 'client: expected an address, address:port, or unix: "db1"'],
+  [
+    'GET /v1/sessions?client=fe80::1%25eth9',
+    '',
+    400,
+    'client: expected an address, address:port, or unix: "fe80::1%eth9"',
+  ],
   ['GET /v1/sessions?client=1.2.3.4:0', '', 400, 'client: expected a whole number from 1 to 65535'],
   ['POST /v1/kill', '', 400, 'ids: expected a list of 1 to 1000 numbers of sessions'],
   ['POST /v1/kill', '{"ids":[]}', 400, 'ids: expected a list of 1 to 1000 numbers of sessions'],

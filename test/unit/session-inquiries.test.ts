@@ -76,6 +76,27 @@ test('what the workers have not answered is bounded, also when nobody waits for 
   assert.equal(await killed, []);
 });
 
+test('a question that the addon does not take is its asker’s fault, and takes no place', async () => {
+  const timers = new FakeTimers();
+  const inquiries = new SessionInquiries(
+    {
+      listSessions: () => {
+        throw new TypeError('not an address');
+      },
+      killSessions: (number, ids) => {
+        inquiries.answered(number, ids);
+      },
+    },
+    timers,
+  );
+  for (let question = 0; question < 20; question += 1) {
+    const refused = await inquiries.list({ client: 'nonsense', limit: 1 }).catch((error: unknown) => error);
+    assert.instance(refused, TypeError);
+  }
+  assert.is(timers.pending, 0);
+  assert.equal(await inquiries.kill([4]), [4], 'there is room for others');
+});
+
 test('the end of the workers is an answer', async () => {
   const { timers, inquiries } = setUp();
   const listing = failure(inquiries.list({ limit: 1 }));
