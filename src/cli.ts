@@ -225,7 +225,10 @@ export function helpText(): string {
     ...entry('NOTIFY_SOCKET, WATCHDOG_USEC, JOURNAL_STREAM', 'Readiness, watchdog, and the form of the log.'),
     '',
     'Signals:',
-    ...entry('SIGTERM, SIGINT', 'Stop, once DRAIN_TIMEOUT_MS is over. Sessions end with it, unless a service manager keeps them for the next process.'),
+    ...entry(
+      'SIGTERM, SIGINT',
+      'Stop, once DRAIN_TIMEOUT_MS is over. Sessions end with it, unless a service manager keeps them for the next process.',
+    ),
     ...entry(
       'SIGHUP',
       'Read the configuration again. Sessions go on. A configuration with an error is rejected whole.',

@@ -20,7 +20,7 @@ import { listenForClients } from './listen-for-clients.js';
 import { RateLimit } from './log.js';
 import type { Logger } from './log.js';
 import { Metrics } from './metrics.js';
-import type { CandidateView } from './metrics.js';
+import { viewsOf } from './metrics-samples.js';
 import { Monitor } from './monitor.js';
 import type { Doubt } from './monitor.js';
 import { dataPlaneSettings, noteOf } from './recovery.js';
@@ -141,7 +141,10 @@ export class Daemon {
     this.#assignSlots(config.candidates);
     this.#metrics = new Metrics({
       stats: () => this.#dataPlane.stats(),
-      candidates: () => this.#candidateViews(),
+      candidates: () =>
+        viewsOf(this.#monitor.candidates(), this.#monitor.observations(), this.#verdict, (name) =>
+          this.#slots.of(name),
+        ),
       epoch: () => this.#epoch,
       maxConnections: () => maxConnectionsOf(this.#config),
       state: () => this.#memory.state(),
@@ -194,6 +197,7 @@ export class Daemon {
     if (this.#stopped !== undefined) return;
     // Until now clients were in the queues of the listening sockets.
     this.#dataPlane.startAccepting();
+    this.#desk.opened();
     this.#tick();
     this.#options.notifier.ready();
     this.#logger.notice('ready', {
@@ -273,6 +277,7 @@ export class Daemon {
         candidates: this.#monitor.candidates(),
         observations: this.#monitor.observations(),
         maxConnections: maxConnectionsOf(this.#config),
+        holdTimeoutMs: this.#config.failover.holdTimeoutMs,
         logLevel: this.#config.logLevel,
         stateSaved: this.#options.state.directory === undefined || this.#memory.state().saved,
       }),
@@ -310,6 +315,8 @@ export class Daemon {
     if (live.includes('sessions.max_connections')) warnOfTooMany(applied, this.#logger);
     this.#configureDataPlane(applied);
     this.#monitor.reconfigure(applied.candidates, applied.probe);
+    // What is cut, and whether clients wait while the primary is suspected, are settings too.
+    if (this.#verdict !== undefined) this.#route(this.#verdict);
     if (fixed.length > 0) {
       this.#logger.warning('these settings change only by a restart', { keys: fixed.join(' ') });
     }
@@ -386,17 +393,6 @@ export class Daemon {
     const names = candidates.map(({ name }) => name);
     this.#slots.assign(names, (slot) => allInUse || (sessions.get(slot) ?? 0) > 0);
     this.#note.saveSlots(this.#slots.entries());
-  }
-
-  #candidateViews(): readonly CandidateView[] {
-    const observations = this.#monitor.observations();
-    const fenced = new Set(this.#verdict?.fenced.map(({ candidate }) => candidate.name));
-    return this.#monitor.candidates().map(({ name }) => ({
-      name,
-      server: this.#slots.of(name),
-      observation: observations.get(name),
-      fenced: fenced.has(name),
-    }));
   }
 
   #status(): string {

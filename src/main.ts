@@ -80,8 +80,11 @@ async function run(command: RunCommand, config: LoadedConfig, logger: Logger): P
     process.on('SIGTERM', resolve);
     process.on('SIGINT', resolve);
   });
-  // A reload asked for during the start comes after it; the configuration was read just now.
-  let reload = (): void => undefined;
+  // A reload that is asked for during the start comes after it.
+  const early = { reload: false };
+  let reload = (): void => {
+    early.reload = true;
+  };
   process.on('SIGHUP', () => {
     reload();
   });
@@ -114,6 +117,7 @@ async function run(command: RunCommand, config: LoadedConfig, logger: Logger): P
   reload = () => {
     first.reload();
   };
+  if (early.reload) reload();
   logger.notice('stopping', { signal: await stopSignal });
   const orderly = await first.stop();
   state.directory?.release();

@@ -2,16 +2,18 @@
 // What the metrics are made from, without prom-client: roles, differences of
 // snapshots, and histograms that were counted elsewhere. Pure.
 
+import type { Candidate } from './candidates.js';
 import {
   CONNECT_BUCKETS_SECONDS,
   type ConnectFailureReason,
   type DurationCounts,
   type ServerStats,
 } from './dataplane-stats.js';
+import type { Verdict } from './election.js';
 import type { Observation, ProbeFailureReason } from './probe/observation.js';
 
 /** Label values of pg_gateway_server_role; keep them stable. */
-export const ROLES = ['primary', 'standby', 'read_only', 'fenced', 'unknown'] as const;
+export const ROLES = ['primary', 'standby', 'writable', 'read_only', 'fenced', 'unknown'] as const;
 export type Role = (typeof ROLES)[number];
 
 /** One candidate as it is now. */
@@ -22,6 +24,8 @@ export interface CandidateView {
   readonly server: number;
   /** Its last probe; undefined before the first one has ended. */
   readonly observation: Observation | undefined;
+  /** It is the proven primary. */
+  readonly primary: boolean;
   /** It must not get traffic, whatever it says of itself. */
   readonly fenced: boolean;
 }
@@ -45,17 +49,39 @@ const PROBE_FAILURES: Readonly<Record<ProbeFailureReason, true>> = {
 export const PROBE_FAILURE_REASONS: readonly string[] = Object.keys(PROBE_FAILURES);
 
 /** It answered its last probe, whatever it said. */
+/** @param slotOf the slot of a candidate in the data plane */
+export function viewsOf(
+  candidates: readonly Candidate[],
+  observations: ReadonlyMap<string, Observation>,
+  verdict: Verdict | undefined,
+  slotOf: (name: string) => number,
+): readonly CandidateView[] {
+  const primary = verdict?.kind === 'primary' ? verdict.primary.candidate.name : undefined;
+  const fenced = new Set(verdict?.fenced.map(({ candidate }) => candidate.name));
+  return candidates.map(({ name }) => ({
+    name,
+    server: slotOf(name),
+    observation: observations.get(name),
+    primary: name === primary,
+    fenced: fenced.has(name),
+  }));
+}
+
 export function isUp(view: CandidateView): boolean {
   return view.observation?.kind === 'answered';
 }
 
-/** What the gateway holds a candidate for. Fenced is its own decision, so it comes before what the server says. */
+/**
+ * What the gateway holds a candidate for. Fenced is its own decision, so it comes before what the server says; and so is
+ * which of the writable ones is the primary.
+ */
 export function roleOf(view: CandidateView): Role {
   if (view.fenced) return 'fenced';
   if (view.observation?.kind !== 'answered') return 'unknown';
   const { inRecovery, readOnly } = view.observation.state;
   if (inRecovery) return 'standby';
-  return readOnly ? 'read_only' : 'primary';
+  if (readOnly) return 'read_only';
+  return view.primary ? 'primary' : 'writable';
 }
 
 /** Counters of one slot, without what `since` had counted already. */

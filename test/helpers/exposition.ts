@@ -46,7 +46,13 @@ const OBSERVATION: Observation = {
   state: { inRecovery: false, readOnly: false, timeline: 1, systemId: '7', lsn: null },
 };
 
-const CANDIDATE: CandidateView = { name: 'db1:5432', server: 0, observation: OBSERVATION, fenced: false };
+const CANDIDATE: CandidateView = {
+  name: 'db1:5432',
+  server: 0,
+  observation: OBSERVATION,
+  primary: true,
+  fenced: false,
+};
 
 export async function exposition(): Promise<string> {
   const metrics = new Metrics({

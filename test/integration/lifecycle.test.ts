@@ -17,7 +17,7 @@ import { freePort } from '../helpers/ports.js';
 import { psql, query } from '../helpers/psql.js';
 import { RawClient } from '../helpers/raw-client.js';
 import { assert, suite } from '../helpers/suite.js';
-import { timed } from '../helpers/wait.js';
+import { observeFor, timed } from '../helpers/wait.js';
 
 const STOP_WITHIN_MS = 2000;
 
@@ -90,6 +90,29 @@ test('SIGTERM ends it though no server answers and it is not ready yet', async (
       assert.is((await gateway.stop()).status, 0);
     });
     assert.ok(took < STOP_WITHIN_MS, `it took ${took} ms`);
+  } finally {
+    cluster.primary.thaw();
+    await gateway.close();
+  }
+});
+
+test('SIGHUP while it starts counts when it has started', async () => {
+  const [standby] = cluster.standbys;
+  assert.ok(standby);
+  const gateway = await Gateway.start({
+    config: candidatesToml([cluster.primary.candidate]),
+    env: { CONNECT_TIMEOUT_MS: '60000', QUERY_TIMEOUT_MS: '60000' },
+    waitForReady: false,
+  });
+  try {
+    cluster.primary.freeze();
+    await gateway.logged('serving metrics');
+    await gateway.configure(candidatesToml([cluster.primary.candidate, standby.candidate]));
+    gateway.kill('SIGHUP');
+    await observeFor(300);
+    cluster.primary.thaw();
+    await gateway.logged('configuration reloaded', { changed: 'candidates' });
+    assert.ok(gateway.lines.some(({ message }) => message === 'ready'));
   } finally {
     cluster.primary.thaw();
     await gateway.close();

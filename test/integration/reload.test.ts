@@ -36,13 +36,22 @@ interface Settings {
   readonly level?: string;
   readonly port?: number;
   readonly keepalive?: boolean;
+  readonly cutPolicy?: 'proof' | 'eager';
 }
 
-function toml({ servers, checkEvery = 0.2, level = 'info', port = 0, keepalive = true }: Settings): string {
+function toml({
+  servers,
+  checkEvery = 0.2,
+  level = 'info',
+  port = 0,
+  keepalive = true,
+  cutPolicy = 'proof',
+}: Settings): string {
   return [
     `candidates = ${JSON.stringify(servers.map(({ candidate }) => candidate))}`,
     `[listen]\nhost = "127.0.0.1"\nport = ${port}`,
     `[sessions]\ntcp_keepalive = ${keepalive}`,
+    `[failover]\ncut_policy = "${cutPolicy}"`,
     `[probe]\ncheck_every = ${checkEvery}`,
     `[log]\nlevel = "${level}"\n`,
   ].join('\n');
@@ -165,6 +174,24 @@ for (const [what, spoil, expected] of BAD) {
     });
   });
 }
+
+test('what is cut changes at once, also for an outage that has begun', async () => {
+  const servers = [cluster.primary];
+  await gatewayOfFile(toml({ servers }), async (gateway) => {
+    const session = await PgSession.open(gateway.clients);
+    cluster.primary.freeze();
+    try {
+      await gateway.primaryIs('none');
+      assert.is(session.raw.end, 'open', 'a server that is silent loses no session');
+      await reload(gateway, toml({ servers, cutPolicy: 'eager' }));
+      await gateway.metric('pg_gateway_sessions_cut_total', { reason: 'lost' }, (value) => value === 1);
+      await session.ended();
+    } finally {
+      cluster.primary.thaw();
+      session.close();
+    }
+  });
+});
 
 test('another port waits for a restart: one warning each time, and the old port stays', async () => {
   const settings = { servers: [cluster.primary] };

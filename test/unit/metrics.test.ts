@@ -82,8 +82,8 @@ function failed(name: string, reason: ProbeFailureReason): Observation {
 const PRIMARY = { inRecovery: false, readOnly: false };
 const STANDBY = { inRecovery: true, readOnly: true };
 
-function view(name: string, server: number, observation?: Observation, fenced = false): CandidateView {
-  return { name, server, observation, fenced };
+function view(name: string, server: number, observation?: Observation, fenced = false, primary = false): CandidateView {
+  return { name, server, observation, primary, fenced };
 }
 
 /** Metrics over sources that a test can change. */
@@ -167,7 +167,8 @@ test('two renders at once do not mix', async () => {
 const ROLE_TABLE: readonly (readonly [what: string, candidate: CandidateView, role: string])[] = [
   ['no probe yet', view('a', 0), 'unknown'],
   ['no answer', view('a', 0, failed('a', 'dns')), 'unknown'],
-  ['writable', view('a', 0, answered('a', PRIMARY)), 'primary'],
+  ['writable, and proven', view('a', 0, answered('a', PRIMARY), false, true), 'primary'],
+  ['writable', view('a', 0, answered('a', PRIMARY)), 'writable'],
   ['in recovery', view('a', 0, answered('a', STANDBY)), 'standby'],
   ['read only', view('a', 0, answered('a', { inRecovery: false, readOnly: true })), 'read_only'],
   ['writable but fenced', view('a', 0, answered('a', PRIMARY), true), 'fenced'],
@@ -180,7 +181,7 @@ for (const [what, one, role] of ROLE_TABLE) {
   });
 }
 
-test('per candidate: up, one role of five, timeline only while it is known', async () => {
+test('per candidate: up, one role of six, timeline only while it is known', async () => {
   const { state, metrics } = setUp([view('a:1', 0, answered('a:1', STANDBY, 4)), view('[::1]:5432', 1)]);
   const series = await scrape(metrics);
   assert.equal(only(series, /server_(up|timeline)|server_role.*a:1/), {
@@ -188,6 +189,7 @@ test('per candidate: up, one role of five, timeline only while it is known', asy
     'pg_gateway_server_up{server="[::1]:5432"}': '0',
     'pg_gateway_server_role{server="a:1",role="primary"}': '0',
     'pg_gateway_server_role{server="a:1",role="standby"}': '1',
+    'pg_gateway_server_role{server="a:1",role="writable"}': '0',
     'pg_gateway_server_role{server="a:1",role="read_only"}': '0',
     'pg_gateway_server_role{server="a:1",role="fenced"}': '0',
     'pg_gateway_server_role{server="a:1",role="unknown"}': '0',
