@@ -10,7 +10,6 @@ import { ConfigError, diffConfig } from './config.js';
 import type { Config, ConfigDiff, LoadedConfig } from './config.js';
 import { ControlDesk } from './control/desk.js';
 import type { ReloadDocument } from './control/documents.js';
-import { cutFor } from './cut-policy.js';
 import type { BackendFailure, DataPlane, DataPlaneSettings } from './dataplane.js';
 import { maxConnectionsOf, warnOfTooMany } from './descriptor-limit.js';
 import { drain } from './drain.js';
@@ -26,6 +25,7 @@ import type { Doubt } from './monitor.js';
 import { dataPlaneSettings, noteOf } from './recovery.js';
 import { ResourceLog } from './resource-log.js';
 import type { RestartNoteKeeper } from './restart-note.js';
+import { routingFor } from './routing.js';
 import { ServerSlots } from './server-slots.js';
 import { openServiceListeners } from './service-listeners.js';
 import type { ServiceListeners } from './service-listeners.js';
@@ -364,16 +364,14 @@ export class Daemon {
   }
 
   #route(verdict: Verdict): void {
-    const cut = cutFor(verdict, this.#config.failover.cutPolicy, this.#provenEpoch);
-    // The last words of a server that shuts down would be all that a new client gets of it: better to wait for its answer
-    // to a probe, where clients may wait.
-    const suspected = this.#suspected && this.#config.failover.holdTimeoutMs > 0;
-    if (verdict.kind === 'none' || this.#desk.holding || suspected) {
-      this.#dataPlane.setRoute(null, cut);
-      return;
-    }
-    const { candidate, address } = verdict.primary;
-    this.#dataPlane.setRoute({ epoch: verdict.epoch, server: this.#slots.of(candidate.name), ...address }, cut);
+    const { route, cut } = routingFor(verdict, {
+      ...this.#config.failover,
+      provenEpoch: this.#provenEpoch,
+      suspected: this.#suspected,
+      holding: this.#desk.holding,
+      slotOf: (name) => this.#slots.of(name),
+    });
+    this.#dataPlane.setRoute(route, cut);
   }
 
   #backendFailed(failure: BackendFailure): void {
