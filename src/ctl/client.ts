@@ -29,6 +29,12 @@ export function connectTo(socket: string): Client {
   };
 }
 
+/** The kernel says that nobody listens there: no process has the socket, not even one that stands still. */
+export function hasNoListener({ code, cause }: GatewayError): boolean {
+  if (code !== 'CONTROL_UNREACHABLE' || !(cause instanceof Error) || !('code' in cause)) return false;
+  return cause.code === 'ENOENT' || cause.code === 'ECONNREFUSED';
+}
+
 interface Question {
   readonly method: string;
   readonly path: string;
@@ -63,7 +69,7 @@ function exchange(socket: string, { method, path, body, signal }: Question): Pro
     };
     const fail = (error: Error): void => {
       settled();
-      reject(unreachable(socket, describe(error)));
+      reject(unreachable(socket, describe(error), error));
     };
     const headers = {
       Host: 'pg-gateway',
@@ -120,6 +126,6 @@ function describe(error: Error): string {
   }
 }
 
-function unreachable(socket: string, why: string): GatewayError {
-  return new GatewayError('CONTROL_UNREACHABLE', `cannot ask the gateway at ${socket}: ${why}`);
+function unreachable(socket: string, why: string, cause?: Error): GatewayError {
+  return new GatewayError('CONTROL_UNREACHABLE', `cannot ask the gateway at ${socket}: ${why}`, { cause });
 }
