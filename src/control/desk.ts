@@ -65,6 +65,9 @@ export interface DeskOptions {
   readonly version: string;
 }
 
+/** With nobody left a drain ends the process so much later: who waits for it can see that nobody is. */
+const LAST_LOOKS_MS = 300;
+
 export class ControlDesk implements Desk {
   readonly #options: DeskOptions;
   readonly #roles = new RoleClock();
@@ -229,14 +232,16 @@ export class ControlDesk implements Desk {
 
   // ---- the rest -------------------------------------------------------------------
 
-  #lookAtDrain(): void {
+  /** @param wasEmpty nobody was left the last time */
+  #lookAtDrain(wasEmpty = false): void {
     const { dataPlane, timers, logger, stop } = this.#options;
     if (this.#drain === undefined) return;
     const { until, exits } = this.#drain;
     const left = clientsOf(dataPlane.stats());
-    if (left > 0 && timers.now() < until) {
-      this.#cancelDrain = timers.after(DRAIN_LOOK_MS, () => {
-        this.#lookAtDrain();
+    const isOver = left > 0 ? timers.now() >= until : wasEmpty || !exits;
+    if (!isOver) {
+      this.#cancelDrain = timers.after(left > 0 ? DRAIN_LOOK_MS : LAST_LOOKS_MS, () => {
+        this.#lookAtDrain(left === 0);
       });
       return;
     }

@@ -10,8 +10,11 @@ const DEADLINE_MS = 5000;
 const MAX_ANSWER_BYTES = 32 * 1024 * 1024;
 
 export interface Client {
-  /** What GET answers. Rejects with the gateway's own GatewayError, or CONTROL_UNREACHABLE. */
-  get<T>(path: string): Promise<T>;
+  /**
+   * What GET answers. Rejects with the gateway's own GatewayError, or CONTROL_UNREACHABLE.
+   * @param signal gives the question up
+   */
+  get<T>(path: string, signal?: AbortSignal): Promise<T>;
   post<T>(path: string, body: object): Promise<T>;
 }
 
@@ -19,13 +22,28 @@ export interface Client {
 export function connectTo(socket: string): Client {
   return {
     // The shapes are those of ../control/documents.ts, by the version of the path.
-    get: async <T>(path: string) => (await ask(socket, 'GET', path, undefined)) as T,
-    post: async <T>(path: string, body: object) => (await ask(socket, 'POST', path, JSON.stringify(body))) as T,
+    get: async <T>(path: string, signal?: AbortSignal) =>
+      (await ask(socket, { method: 'GET', path, body: undefined, signal })) as T,
+    post: async <T>(path: string, body: object) =>
+      (await ask(socket, { method: 'POST', path, body: JSON.stringify(body), signal: undefined })) as T,
   };
 }
 
-async function ask(socket: string, method: string, path: string, body: string | undefined): Promise<unknown> {
-  const { status, text } = await exchange(socket, method, path, body);
+/** The kernel says that nobody listens there: no process has the socket, not even one that stands still. */
+export function hasNoListener({ code, cause }: GatewayError): boolean {
+  if (code !== 'CONTROL_UNREACHABLE' || !(cause instanceof Error) || !('code' in cause)) return false;
+  return cause.code === 'ENOENT' || cause.code === 'ECONNREFUSED';
+}
+
+interface Question {
+  readonly method: string;
+  readonly path: string;
+  readonly body: string | undefined;
+  readonly signal: AbortSignal | undefined;
+}
+
+async function ask(socket: string, question: Question): Promise<unknown> {
+  const { status, text } = await exchange(socket, question);
   let document: unknown;
   try {
     document = JSON.parse(text);
@@ -43,10 +61,15 @@ interface Answer {
   readonly text: string;
 }
 
-function exchange(socket: string, method: string, path: string, body: string | undefined): Promise<Answer> {
+function exchange(socket: string, { method, path, body, signal }: Question): Promise<Answer> {
   return new Promise((resolve, reject) => {
+    const settled = (): void => {
+      clearTimeout(deadline);
+      signal?.removeEventListener('abort', giveUp);
+    };
     const fail = (error: Error): void => {
-      reject(unreachable(socket, describe(error)));
+      settled();
+      reject(unreachable(socket, describe(error), error));
     };
     const headers = {
       Host: 'pg-gateway',
@@ -63,17 +86,18 @@ function exchange(socket: string, method: string, path: string, body: string | u
       });
       response.on('error', fail);
       response.on('end', () => {
-        clearTimeout(deadline);
+        settled();
         resolve({ status: response.statusCode ?? 0, text: Buffer.concat(chunks).toString() });
       });
     });
     const deadline = setTimeout(() => {
       asked.destroy(new Error(`no answer within ${DEADLINE_MS / 1000} seconds`));
     }, DEADLINE_MS);
-    asked.on('error', (error) => {
-      clearTimeout(deadline);
-      fail(error);
-    });
+    const giveUp = (): void => {
+      asked.destroy(new Error('given up'));
+    };
+    signal?.addEventListener('abort', giveUp);
+    asked.on('error', fail);
     asked.end(body);
   });
 }
@@ -102,6 +126,6 @@ function describe(error: Error): string {
   }
 }
 
-function unreachable(socket: string, why: string): GatewayError {
-  return new GatewayError('CONTROL_UNREACHABLE', `cannot ask the gateway at ${socket}: ${why}`);
+function unreachable(socket: string, why: string, cause?: Error): GatewayError {
+  return new GatewayError('CONTROL_UNREACHABLE', `cannot ask the gateway at ${socket}: ${why}`, { cause });
 }

@@ -18,7 +18,7 @@ import type { ErrorCode } from '../errors.js';
 import { moment, plural, safe } from '../readable.js';
 import type { CtlCommand } from './arguments.js';
 import type { Client } from './client.js';
-import { waitForDrain } from './drain.js';
+import { drainLine, waitForDrain } from './drain.js';
 import { CTL_CRITICAL, CTL_OK, CTL_WARNING } from './exit.js';
 import { failoversLines, sessionsLines, statusLines } from './render.js';
 import type { Paint } from './text.js';
@@ -80,16 +80,13 @@ export async function runCommand(command: CtlCommand, client: Client, terminal: 
       return CTL_OK;
     }
     case 'drain': {
-      const before = await client.get<VersionDocument>('/v1/version');
       const { seconds, exit } = command;
       const drain = await client.post<DrainDocument>('/v1/drain', { seconds, exit });
       if (!terminal.json) terminal.complain(`No new clients are accepted. Waiting until ${moment(drain.until)}.`);
-      const result = await waitForDrain(client, before.pid, seconds, exit, (left) => {
+      const result = await waitForDrain(client, seconds, exit, (left) => {
         if (!terminal.json) terminal.complain(plural(left, 'session'));
       });
-      show(result, () => [
-        result.drained ? 'All sessions have ended.' : `${plural(result.left, 'session')} had not ended.`,
-      ]);
+      show(result, () => [drainLine(result)]);
       return result.drained ? CTL_OK : CTL_WARNING;
     }
     case 'reload': {

@@ -36,16 +36,21 @@ export async function runTop(options: TopOptions): Promise<number> {
   if (!process.stdout.isTTY || !process.stdin.isTTY) {
     throw new GatewayError('USAGE', 'top: needs a terminal; "status" and "sessions" do not');
   }
-  const first = await lookAt(options.client);
+  const first = await lookAt(options.client, new AbortController());
   return new Screen(options, first).run();
 }
 
-async function lookAt(client: Client): Promise<Look> {
-  const [status, sessions] = await Promise.all([
-    client.get<StatusDocument>('/v1/status'),
-    client.get<SessionsDocument>('/v1/sessions'),
-  ]);
-  return { at: systemTimers.now(), status, sessions };
+/** @param looking gives it up; and when one half fails, the other */
+async function lookAt(client: Client, looking: AbortController): Promise<Look> {
+  try {
+    const [status, sessions] = await Promise.all([
+      client.get<StatusDocument>('/v1/status', looking.signal),
+      client.get<SessionsDocument>('/v1/sessions', looking.signal),
+    ]);
+    return { at: systemTimers.now(), status, sessions };
+  } finally {
+    looking.abort();
+  }
 }
 
 class Screen {
@@ -54,7 +59,10 @@ class Screen {
   #before: Look | undefined;
   #sort: Sort = 'rate';
   #trouble: string | undefined;
-  #looking = false;
+  /** The look that is under way. */
+  #looking: AbortController | undefined;
+  /** The terminal is no longer its own: nothing is drawn, or begun. */
+  #ended = false;
   #timer: NodeJS.Timeout | undefined;
 
   constructor(options: TopOptions, first: Look) {
@@ -71,7 +79,10 @@ class Screen {
         stdout.write(LEAVE);
       };
       const end = (): void => {
+        if (this.#ended) return;
+        this.#ended = true;
         clearTimeout(this.#timer);
+        this.#looking?.abort();
         restore();
         stdin.pause();
         resolve(CTL_OK);
@@ -118,10 +129,11 @@ class Screen {
   }
 
   async #refresh(): Promise<void> {
-    if (this.#looking) return;
-    this.#looking = true;
+    if (this.#looking !== undefined) return;
+    const looking = new AbortController();
+    this.#looking = looking;
     try {
-      const look = await lookAt(this.#options.client);
+      const look = await lookAt(this.#options.client, looking);
       // Of another process the numbers are others.
       this.#before = look.status.pid === this.#look.status.pid ? this.#look : undefined;
       this.#look = look;
@@ -130,13 +142,15 @@ class Screen {
       if (!(error instanceof GatewayError)) throw error;
       this.#trouble = error.message;
     } finally {
-      this.#looking = false;
+      this.#looking = undefined;
     }
+    if (this.#ended) return;
     this.#draw();
     this.#schedule();
   }
 
   #draw(): void {
+    if (this.#ended) return;
     const { columns, rows } = process.stdout;
     const lines = screenLines({
       look: this.#look,

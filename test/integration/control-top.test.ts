@@ -1,16 +1,21 @@
 // SPDX-License-Identifier: MIT
 // `pg-gatewayctl top` in a terminal: what is on the screen, and that it is as before afterwards.
 
+import { statusDocument } from '#src/control/status-document.js';
 import { ControlledGateway, CTL, runCtl } from '../helpers/ctl.js';
+import { FakeControl } from '../helpers/fake-control.js';
 import { PgSession } from '../helpers/pg-session.js';
 import { createCluster } from '../helpers/postgres.js';
 import type { Cluster } from '../helpers/postgres.js';
 import { childrenOf } from '../helpers/processes.js';
+import { statusInput } from '../helpers/status-input.js';
 import { assert, suite } from '../helpers/suite.js';
 import { Tmux } from '../helpers/tmux.js';
-import { eventually } from '../helpers/wait.js';
+import { eventually, timed } from '../helpers/wait.js';
 
 const test = suite('control top');
+/** After so long a question is given up: src/ctl/client.ts. */
+const GIVEN_UP_MS = 5000;
 let cluster: Cluster;
 let controlled: ControlledGateway;
 
@@ -25,8 +30,8 @@ test.after(async () => {
 });
 
 /** `top`, and then a shell that tells how it has ended, and waits. */
-async function inTerminal(use: (tmux: Tmux) => Promise<void>): Promise<void> {
-  const top = `'${process.execPath}' '${CTL}' --socket '${controlled.socket}' top --interval 0.2`;
+async function inTerminal(use: (tmux: Tmux) => Promise<void>, socket = controlled.socket): Promise<void> {
+  const top = `'${process.execPath}' '${CTL}' --socket '${socket}' top --interval 0.2`;
   const tmux = await Tmux.start(`echo before; ${top}; echo "ended with $?"; stty -a | grep -o ' echo '; cat`);
   try {
     await tmux.shows('the first screen', (lines) => lines[0]?.startsWith('OK  pg-gateway 0.1.0, up ') === true);
@@ -34,6 +39,12 @@ async function inTerminal(use: (tmux: Tmux) => Promise<void>): Promise<void> {
   } finally {
     await tmux.close();
   }
+}
+
+async function programIn(tmux: Tmux): Promise<number> {
+  const [pid] = childrenOf(Number(await tmux.state('#{pane_pid}')));
+  assert.ok(pid);
+  return pid;
 }
 
 /** The terminal is as it was: its text, its cursor, its echo. */
@@ -77,12 +88,35 @@ test('it shows servers and sessions, follows them, and q restores the terminal',
 for (const name of ['SIGTERM', 'SIGHUP', 'SIGINT'] as const) {
   test(`${name} restores the terminal`, async () => {
     await inTerminal(async (tmux) => {
-      const pane = Number(await tmux.state('#{pane_pid}'));
-      const [pid] = childrenOf(pane);
-      assert.ok(pid);
-      process.kill(pid, name);
+      process.kill(await programIn(tmux), name);
       await isRestored(tmux);
     });
+  });
+}
+
+for (const how of ['q', 'SIGTERM', 'SIGHUP'] as const) {
+  test(`${how} while the gateway does not answer: it ends at once, and draws no more`, async () => {
+    let asked = 0;
+    // The first look has its two answers.
+    const control = await FakeControl.start((question) => {
+      asked += 1;
+      if (asked > 2) return 'silence';
+      const status = statusDocument(statusInput({ version: '0.1.0' }));
+      return { document: question === 'GET /v1/status' ? status : { matching: 0, sessions: [] } };
+    });
+    try {
+      await inTerminal(async (tmux) => {
+        await eventually('the second look', () => control.unanswered === 2);
+        if (how === 'q') await tmux.keys('q');
+        else process.kill(await programIn(tmux), how);
+        // Not only when the question would be given up.
+        assert.ok((await timed(() => isRestored(tmux))) < GIVEN_UP_MS - 1000);
+        await eventually('the connections to be closed', () => control.unanswered === 0);
+        assert.is(asked, 4);
+      }, control.socket);
+    } finally {
+      await control.close();
+    }
   });
 }
 
