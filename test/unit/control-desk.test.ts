@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
-// When a drain has the process end.
+// When orders are taken, and when a drain has the process end.
 
 import { ControlDesk } from '#src/control/desk.js';
 import type { DataPlane } from '#src/dataplane.js';
+import { GatewayError } from '#src/errors.js';
 import { createLogger } from '#src/log.js';
 import { FakeTimers } from '../helpers/fake-timers.js';
 import { assert, suite } from '../helpers/suite.js';
@@ -31,10 +32,41 @@ class Bench {
     version: '1',
   } as unknown as ConstructorParameters<typeof ControlDesk>[0]);
 
+  constructor(opened = true) {
+    if (opened) this.desk.opened();
+  }
+
   logged(message: string): number {
     return this.#log.filter((line) => line.includes(message)).length;
   }
 }
+
+test('a stop in the midst of it waits as it is configured; after its time sessions have been waited for', () => {
+  const { desk, timers } = new Bench();
+  assert.is(desk.drained, false);
+  desk.drain({ seconds: 60, exit: false });
+  timers.advance(59_999);
+  assert.is(desk.drained, false);
+  timers.advance(1);
+  assert.is(desk.drained, true);
+});
+
+test('nothing can be ordered before clients are accepted, nor when it has ended', () => {
+  const bench = new Bench(false);
+  const refusal = (): unknown => {
+    try {
+      bench.desk.drain({ seconds: 60, exit: true });
+      return 'none';
+    } catch (error) {
+      return error instanceof GatewayError ? `${error.code}: ${error.message}` : error;
+    }
+  };
+  assert.is(refusal(), 'CONTROL_BUSY: the gateway starts');
+  bench.desk.opened();
+  assert.is(refusal(), 'none');
+  bench.desk.close();
+  assert.is(refusal(), 'CONTROL_BUSY: the gateway stops');
+});
 
 test('with nobody left it ends, once who waits for it has had time to see that', () => {
   const bench = new Bench();
