@@ -19,6 +19,8 @@ stop_engine() {
   [ -n "$engine_pid" ] || return 0
   docker rm --force gateway >/dev/null 2>&1 || :
   kill -TERM "$engine_pid" && wait "$engine_pid"
+  # It leaves the name of the network namespace mounted.
+  umount "$work/run/netns/default" 2>/dev/null || :
 }
 import_base() { docker import "$work/base.tar" "$base"; }
 build_image() {
@@ -32,6 +34,6 @@ health() { docker inspect --format '{{.State.Health.Status}}' gateway; }
 healthy() { [ "$(health)" = healthy ]; }
 not_healthy() { [ "$(health)" = unhealthy ]; }
 stop_container() { docker stop gateway && [ "$(docker inspect --format '{{.State.ExitCode}}' gateway)" = 0 ]; }
-restarts() { docker restart gateway && eventually answers && docker logs gateway 2>&1 | grep -q 'the cluster is known'; }
+restarts() { docker restart gateway && eventually answers && [[ $(docker logs gateway 2>&1) == *'the cluster is known'* ]]; }
 of_this_engine() { step 'It remembers the cluster in its volume' restarts; }
 size() { docker images --format '{{.Repository}} {{.Size}}' pg-gateway; }
