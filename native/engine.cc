@@ -126,7 +126,19 @@ void Engine::unbind(std::uint16_t port) {
   });
 }
 
+bool Engine::write_note(std::string_view note, const Ledger::Cut& cut) {
+  if (store_ == nullptr) return false;
+  store_->note_cut(cut);
+  return store_->write_note(note);
+}
+
+// The ledger has the cut before any worker: of one that stands still until this process is killed,
+// the next process ends the sessions.
 void Engine::update_route(const RouteUpdate& update) {
+  if (store_ != nullptr) {
+    store_->note_cut({update.cut_below_epoch, update.cut_reason},
+                     update.route.has_value() ? update.route->epoch : UINT32_MAX);
+  }
   const auto shared = std::make_shared<const RouteUpdate>(update);
   for (const std::unique_ptr<Worker>& worker : workers_) worker->post(shared);
 }

@@ -54,8 +54,9 @@ class Engine final : private FailureSink {
   bool keeps_sessions() const { return store_ != nullptr; }
   std::uint32_t clients() const { return admission_.clients(); }
   SessionStore::Usage kept() const { return store_ ? store_->usage() : SessionStore::Usage{}; }
-  // What the next process is told. False: nothing is kept, or it is too long.
-  bool write_note(std::string_view note) { return store_ && store_->write_note(note); }
+  // What the next process is told, and a cut that goes with it and is still to be told to the
+  // workers. False: nothing is kept, or it is too long.
+  bool write_note(std::string_view note, const Ledger::Cut& cut = {});
   // Accepts from the socket, once accepting, until stop(). On an error the descriptor is not
   // closed.
   SysError adopt(int listening_fd);

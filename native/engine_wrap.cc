@@ -60,6 +60,12 @@ Settings settings_of(const Napi::Object& options) {
   return settings;
 }
 
+// Two arguments: the epoch, and the number of the reason.
+Ledger::Cut cut_of(const Napi::CallbackInfo& info, std::size_t first) {
+  return {info[first].As<Napi::Number>().Uint32Value(),
+          static_cast<CutReason>(info[first + 1].As<Napi::Number>().Uint32Value())};
+}
+
 // Takes the descriptors over. Names are those of the store; src/systemd.ts knows them apart.
 StoredFds stored_of(const Napi::Array& entries) {
   StoredFds stored;
@@ -239,8 +245,9 @@ Napi::Value EngineWrap::update_route(const Napi::CallbackInfo& info) {
     update.route = Route{static_cast<std::uint32_t>(number(given, "epoch")),
                          static_cast<std::uint16_t>(number(given, "server")), address.value()};
   }
-  update.cut_below_epoch = info[1].As<Napi::Number>().Uint32Value();
-  update.cut_reason = static_cast<CutReason>(info[2].As<Napi::Number>().Uint32Value());
+  const Ledger::Cut cut = cut_of(info, 1);
+  update.cut_below_epoch = cut.below_epoch;
+  update.cut_reason = cut.reason;
   engine(info.Env()).update_route(update);
   return info.Env().Undefined();
 }
@@ -267,6 +274,7 @@ Napi::Value EngineWrap::recovery(const Napi::CallbackInfo& info) {
   out.Set("recovered", static_cast<double>(report.recovered));
   out.Set("notWhole", static_cast<double>(report.not_whole));
   out.Set("missing", static_cast<double>(report.missing));
+  out.Set("cut", static_cast<double>(report.cut));
   out.Set("bytesInPipes", static_cast<double>(report.bytes_in_pipes));
   out.Set("ms", static_cast<double>(report.took_ns) / 1e6);
   if (report.problem) out.Set("problem", report.problem.text());
@@ -276,7 +284,7 @@ Napi::Value EngineWrap::recovery(const Napi::CallbackInfo& info) {
 
 Napi::Value EngineWrap::write_note(const Napi::CallbackInfo& info) {
   const std::string note = info[0].As<Napi::String>();
-  return Napi::Boolean::New(info.Env(), engine(info.Env()).write_note(note));
+  return Napi::Boolean::New(info.Env(), engine(info.Env()).write_note(note, cut_of(info, 1)));
 }
 
 Napi::Value EngineWrap::take_session_events(const Napi::CallbackInfo& info) {

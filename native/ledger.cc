@@ -48,7 +48,7 @@ struct Ledger::Layout {
   std::atomic<std::uint32_t> used_sessions;
   std::atomic<std::uint32_t> used_pipes;
   std::atomic<std::uint64_t> missing_bytes;
-  std::array<std::atomic<std::uint64_t>, 3> set_up;
+  std::array<std::atomic<std::uint64_t>, 3> set_up;  // set_up[0]: workers, and above them the cut
   std::array<Note, 2> notes;
   std::array<std::atomic<KeptId>, kSessions> sessions;
   std::array<PipeWords, kPipes> pipes;
@@ -156,8 +156,47 @@ bool Ledger::misses_bytes() const {
   return memory_->missing_bytes.load() != 0;
 }
 
+namespace {
+
+constexpr unsigned kCutShift = 32;
+constexpr unsigned kReasonBits = 2;
+// Stands for itself and all above it: a primary would have to change every second for 34 years.
+constexpr std::uint32_t kHighestCut = (1U << (32 - kReasonBits)) - 1;
+
+// Another one is not of a verdict.
+CutReason verdicts_reason(std::uint32_t number) {
+  const auto last = static_cast<std::uint32_t>(CutReason::kLost);
+  return number <= last ? static_cast<CutReason>(number) : CutReason::kSuperseded;
+}
+
+std::uint32_t pack(const Ledger::Cut& cut) {
+  if (cut.below_epoch == 0) return 0;
+  const CutReason reason = verdicts_reason(static_cast<std::uint32_t>(cut.reason));
+  return std::min(cut.below_epoch, kHighestCut) << kReasonBits | static_cast<std::uint32_t>(reason);
+}
+
+Ledger::Cut unpack(std::uint32_t word) {
+  const std::uint32_t below = word >> kReasonBits;
+  return {below == kHighestCut ? UINT32_MAX : below,
+          verdicts_reason(word & ((1U << kReasonBits) - 1))};
+}
+
+}  // namespace
+
+void Ledger::note_cut(const Cut& cut, std::uint32_t routed) {
+  Cut all = this->cut();
+  all.below_epoch = std::min(all.below_epoch, routed);
+  if (cut.below_epoch > all.below_epoch) all = cut;
+  const std::uint64_t workers = memory_->set_up[0].load() & UINT32_MAX;
+  memory_->set_up[0].store(std::uint64_t{pack(all)} << kCutShift | workers);
+}
+
+Ledger::Cut Ledger::cut() const {
+  return unpack(static_cast<std::uint32_t>(memory_->set_up[0].load() >> kCutShift));
+}
+
 void Ledger::note_set_up(const SetUp& set_up) {
-  memory_->set_up[0].store(set_up.workers);
+  memory_->set_up[0].store(std::uint64_t{pack(cut())} << kCutShift | set_up.workers);
   memory_->set_up[1].store(static_cast<std::uint64_t>(set_up.connect_timeout_ns));
   memory_->set_up[2].store(static_cast<std::uint64_t>(set_up.hold_timeout_ns));
 }

@@ -15,6 +15,9 @@
 //   pipe[n].owner nobody    seal_owner() of the session and direction whose bytes it may hold
 //   missing_bytes  no       bytes may be lost with this process, and nobody can tell whose
 //   set_up[n]      default  how the data plane was told to work last
+//   cut            no       sessions of which epochs were to end, and why; decided, and perhaps not
+//                           carried out. The upper half of set_up[0], of which programs that knew
+//                           no cut have read the lower half alone, and written zero to the upper
 //
 // Hostile input when it comes from an earlier process: attach() checks what can be
 // checked, and nothing here can connect one client to another's server, since which
@@ -30,6 +33,7 @@
 #include <utility>
 #include <vector>
 
+#include "counters.h"
 #include "fd.h"
 
 namespace pg_gateway {
@@ -118,6 +122,18 @@ class Ledger {
   void note_set_up(const SetUp& set_up);
   // As it was noted, whatever that is: its reader knows what may be.
   SetUp set_up() const;
+
+  // Sessions of an epoch below this were to end.
+  struct Cut {
+    std::uint32_t below_epoch = 0;  // 0: none were
+    CutReason reason = CutReason::kSuperseded;
+  };
+  // Never takes back what was decided before, unless sessions of `routed` may begin from now on:
+  // then those of that epoch and of later ones are none that were meant. Of two decisions about the
+  // same sessions the first one's reason stays. The owner's thread, as of note_set_up().
+  void note_cut(const Cut& cut, std::uint32_t routed = UINT32_MAX);
+  // Damaged, it is another one; its reason is always that of a verdict.
+  Cut cut() const;
 
   // What the control plane wants back after a restart. False: too long.
   bool write_note(std::string_view text);

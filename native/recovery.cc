@@ -4,7 +4,8 @@
 // all as it was. A session goes on only if
 //  - the ledger says that it lives, under the id that travelled with its sockets;
 //  - its sockets are what they should be;
-//  - the kernel's counts prove that no byte of it is missing or doubled.
+//  - the kernel's counts prove that no byte of it is missing or doubled;
+//  - it was not to be cut: what was decided is carried out, before it moves a byte.
 // Client and server of a session come out of one message, together as they went in:
 // whatever the ledger says, no client can meet another's server.
 #include <fcntl.h>
@@ -283,6 +284,7 @@ void SessionStore::hand_out_pipes(Found& found, RecoveryReport& report) {
 }
 
 void SessionStore::judge(Found& found, std::vector<Survivor>& survivors, RecoveryReport& report) {
+  const Ledger::Cut cut = ledger_->cut();
   for (auto& [slot, session] : found.sessions) {
     const ParkedMessage& message = session.message;
     Survivor survivor;
@@ -303,8 +305,9 @@ void SessionStore::judge(Found& found, std::vector<Survivor>& survivors, Recover
     // A server is connected to only after the control plane has left word of it.
     const bool known = !survivor.backend.valid() || report.note.has_value();
     if (usable && known && prove(survivor)) {
+      apply_cut(cut, survivor);
+      ++(survivor.cut.has_value() ? report.cut : report.recovered);
       survivors.push_back(std::move(survivor));
-      ++report.recovered;
       continue;
     }
     strike(survivor.kept);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "session_store.h"
 
+#include <sys/socket.h>
+
 #include <array>
 #include <cerrno>
 #include <charconv>
@@ -28,6 +30,20 @@ bool StoredFds::take(const std::string& name, UniqueFd& fd) {
   auto& pair = segments[number];
   (in ? pair.first : pair.second) = std::move(fd);
   return true;
+}
+
+void apply_cut(const Ledger::Cut& cut, Survivor& survivor) {
+  if (!survivor.backend.valid() || survivor.epoch >= cut.below_epoch) return;
+  // An answer that is under way may be a yes to encryption, and then the client is that server's.
+  if (survivor.stage == Stage::kRelaying || survivor.declines) {
+    survivor.cut = cut.reason;
+    return;
+  }
+  ::shutdown(survivor.backend.get(), SHUT_RDWR);
+  survivor.backend.reset();
+  survivor.stage = Stage::kWaiting;
+  survivor.ahead = 0;
+  survivor.lost_server = true;
 }
 
 SessionStore::SessionStore(std::unique_ptr<FdStore> store)
@@ -189,6 +205,10 @@ void SessionStore::note_set_up(const Ledger::SetUp& set_up) {
 Ledger::SetUp SessionStore::set_up() {
   const std::lock_guard lock(mutex_);
   return ledger_->set_up();
+}
+
+void SessionStore::note_cut(const Ledger::Cut& cut, std::uint32_t routed) {
+  ledger_->note_cut(cut, routed);
 }
 
 bool SessionStore::write_note(std::string_view note) {

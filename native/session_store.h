@@ -78,6 +78,10 @@ struct Survivor {
   std::uint32_t ahead = 0;
   // In kStarting: it has declined encryption, and the client has not been told yet.
   bool declines = false;
+  // An earlier process was to end it, and has not come to it.
+  std::optional<CutReason> cut;
+  // In kWaiting: likewise to take its server away, from which it had got nothing yet.
+  bool lost_server = false;
   // By Direction.
   struct Way {
     std::unique_ptr<Pipe> pipe;  // null: nothing was under way
@@ -89,11 +93,15 @@ struct Survivor {
 
 // Decides the stage of a survivor, and whether the kernel's counts prove it whole.
 bool prove(Survivor& survivor);
+// Of one that is proven: what the cut would have done to it in the process before
+// (Worker::apply()).
+void apply_cut(const Ledger::Cut& cut, Survivor& survivor);
 
 struct RecoveryReport {
   std::uint32_t recovered = 0;
   std::uint32_t not_whole = 0;  // ended because the kernel's counts did not add up
   std::uint32_t missing = 0;    // in the ledger, but what was parked is not there or not usable
+  std::uint32_t cut = 0;        // whole, and to be ended: see Survivor
   std::uint64_t bytes_in_pipes = 0;
   std::int64_t took_ns = 0;
   SysError problem;  // why nothing could be taken over; none if it could, or nothing was there
@@ -132,6 +140,9 @@ class SessionStore final : public PipeKeeper, private ParkingLot::Residents {
   void note_set_up(const Ledger::SetUp& set_up);
   Ledger::SetUp set_up();
 
+  // Ledger::note_cut(). The owner's thread, which does not wait for the lock here: a worker that
+  // stands still may have it.
+  void note_cut(const Ledger::Cut& cut, std::uint32_t routed = UINT32_MAX);
   // What the next process is told in RecoveryReport::note. False: too long.
   bool write_note(std::string_view note);
 

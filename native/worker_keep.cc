@@ -30,10 +30,18 @@ void Worker::resume_session(Survivor survivor) {
         socket.valid() && !set_low_water(socket.get(), 1);
   }
   session_log_.came(slot, session);
+  if (survivor.cut.has_value()) {
+    // As any other, without ever having moved a byte here.
+    session.transition(SessionState::kRelaying);
+    session.resume(survivor.ways);
+    counters_.active.add();
+    counters_.servers[session.server].sessions.add();
+    return cut(slot, *survivor.cut);
+  }
   if (!watch(session.client.get(), slot, Side::kClient))
     return refuse(slot, RejectReason::kResources);
   if (survivor.stage == Stage::kWaiting) {
-    session.held_since_ns = session.kept.opened_ns;
+    session.held_since_ns = survivor.lost_server ? monotonic_ns() : session.kept.opened_ns;
     return hold(slot, RejectReason::kNoPrimary, 0);
   }
   const bool watched = watch(session.backend.get(), slot, Side::kBackend);

@@ -92,6 +92,8 @@ export interface Recovery {
   readonly notWhole: number;
   /** Known, but their sockets did not come back. */
   readonly missing: number;
+  /** Whole, and cut: the earlier process was to do so, and has not come to it. Counted in the stats as any other cut. */
+  readonly cut: number;
   /** Bytes that were on their way. */
   readonly bytesInPipes: number;
   /** How long it took, milliseconds. */
@@ -131,7 +133,7 @@ interface NativeEngine extends InquiryEngine {
   ping(): void;
   stats(): DataPlaneStats;
   recovery(): Recovery;
-  writeNote(text: string): boolean;
+  writeNote(text: string, cutBelowEpoch: number, cutReason: number): boolean;
   takeSessionEvents(): SessionEvents;
   stop(timeoutMs: number, keepSessions: boolean): { readonly ended: boolean; readonly sessionEvents: SessionEvents };
 }
@@ -236,8 +238,7 @@ export class DataPlane {
       requireAddress(route.address);
       requireInteger('port', route.port, 1, 65535);
     }
-    if (cut !== undefined) requireInteger('belowEpoch', cut.belowEpoch, 0, MAX_EPOCH);
-    this.#engine.updateRoute(route, cut?.belowEpoch ?? 0, CUT_REASON_NUMBERS[cut?.reason ?? 'superseded']);
+    this.#engine.updateRoute(route, ...numbersOf(cut));
   }
 
   /** For connections made and sessions ended from now on. */
@@ -260,9 +261,13 @@ export class DataPlane {
     return this.#recovery;
   }
 
-  /** Leaves word for the next process; without effect where nothing is kept. */
-  writeNote(text: string): void {
-    if (this.#finalStats === undefined && this.#recovery.kept && !this.#engine.writeNote(text)) {
+  /**
+   * Leaves word for the next process; without effect where nothing is kept.
+   * @param cut what the note says of it: the next process carries it out if setRoute() has not come to it
+   */
+  writeNote(text: string, cut?: Cut): void {
+    if (this.#finalStats !== undefined || !this.#recovery.kept) return;
+    if (!this.#engine.writeNote(text, ...numbersOf(cut))) {
       throw new GatewayError('INTERNAL', `a note of ${text.length.toString()} characters is too long`);
     }
   }
@@ -329,6 +334,13 @@ function checkSettings(settings: DataPlaneSettings): void {
   requireInteger('keepalivesIntervalS', keepalivesIntervalS, 0, 2 ** 15 - 1);
   requireInteger('keepalivesCount', keepalivesCount, 0, 2 ** 7 - 1);
   requireInteger('userTimeoutMs', userTimeoutMs, 0, 2 ** 31 - 1);
+}
+
+/** As the native side wants it. */
+function numbersOf(cut: Cut | undefined): [belowEpoch: number, reason: number] {
+  const { belowEpoch, reason }: Cut = cut ?? { belowEpoch: 0, reason: 'superseded' };
+  requireInteger('belowEpoch', belowEpoch, 0, MAX_EPOCH);
+  return [belowEpoch, CUT_REASON_NUMBERS[reason]];
 }
 
 function requireInteger(name: string, value: number, min: number, max: number): void {

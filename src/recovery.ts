@@ -40,7 +40,7 @@ export function resumeSessions(config: Config, inherited: InheritedSockets, noti
 
 /** Says what became of the sessions of an earlier process; what is known of them, and where it is kept from now on. */
 export function noteOf(dataPlane: DataPlane, logger: Logger): RestartNoteKeeper {
-  const { kept, recovered, notWhole, missing, bytesInPipes, ms, problem, note: text } = dataPlane.recovery;
+  const { kept, recovered, cut, notWhole, missing, bytesInPipes, ms, problem, note: text } = dataPlane.recovery;
   const found = text === undefined ? undefined : decodeNote(text);
   if (text !== undefined && found === undefined) {
     // Nobody can say where they belong: they must not go on.
@@ -48,9 +48,10 @@ export function noteOf(dataPlane: DataPlane, logger: Logger): RestartNoteKeeper 
     logger.warning('sessions of an earlier process were ended: what it left of them was not understood', {
       sessions: recovered,
     });
-  } else if (recovered + notWhole + missing > 0) {
+  } else if (recovered + cut + notWhole + missing > 0) {
     const message = 'sessions of an earlier process taken up';
-    const fields = { recovered, not_whole: notWhole, missing, bytes_in_pipes: bytesInPipes, ms: ms.toFixed(1) };
+    const counts = { recovered, cut, not_whole: notWhole, missing };
+    const fields = { ...counts, bytes_in_pipes: bytesInPipes, ms: ms.toFixed(1) };
     if (notWhole + missing > 0) logger.warning(message, fields);
     else logger.notice(message, fields);
   }
@@ -58,7 +59,7 @@ export function noteOf(dataPlane: DataPlane, logger: Logger): RestartNoteKeeper 
     const what = kept ? 'sessions of an earlier process were ended' : 'sessions will end with this process';
     logger.warning(what, { reason: problem });
   }
-  return new RestartNoteKeeper(found, (note) => {
-    dataPlane.writeNote(note);
+  return new RestartNoteKeeper(found, (note, cut) => {
+    dataPlane.writeNote(note, cut ?? undefined);
   });
 }

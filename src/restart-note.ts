@@ -46,11 +46,11 @@ export function decodeNote(text: string): RestartNote | undefined {
 
 /** Keeps the note that is in the ledger up to date. */
 export class RestartNoteKeeper implements MemoryStore {
-  readonly #write: (text: string) => void;
+  readonly #write: (text: string, cut: Cut | null) => void;
   #note: RestartNote;
 
-  /** @param write puts a text where the next process finds it; must not throw */
-  constructor(found: RestartNote | undefined, write: (text: string) => void) {
+  /** @param write puts a text, and the cut of which it tells, where the next process finds them; must not throw */
+  constructor(found: RestartNote | undefined, write: (text: string, cut: Cut | null) => void) {
     this.#note = found ?? { memory: memoryOf(null), slots: [] };
     this.#write = write;
   }
@@ -73,7 +73,7 @@ export class RestartNoteKeeper implements MemoryStore {
 
   #keep(note: RestartNote): void {
     this.#note = note;
-    this.#write(encodeNote(note));
+    this.#write(encodeNote(note), note.memory.cut);
   }
 }
 

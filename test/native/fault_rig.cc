@@ -267,7 +267,7 @@ bool FaultRig::run_until_stuck() {
 FaultRig::Accounts FaultRig::accounts(const Engine& engine) {
   Accounts sums;
   const RecoveryReport& report = engine.recovery();
-  sums.came = report.recovered;
+  sums.came = report.recovered + report.cut;
   sums.ended_early = report.not_whole + report.missing + engine.kept().failures;
   for (const auto& worker : engine.workers()) {
     const WorkerCounters& counters = worker->counters();

@@ -95,6 +95,16 @@ test('the clock of one process means nothing to the next', () => {
   assert.equal(decodeNote(encodeNote({ ...NOTE, memory: { ...MEMORY, since: 12345 } })), NOTE);
 });
 
+test('the cut goes along with each text, whatever has changed', () => {
+  const cuts: unknown[] = [];
+  const keeper = new RestartNoteKeeper(NOTE, (_, cut) => cuts.push(cut));
+  const cut = { belowEpoch: 8, reason: 'demoted' } as const;
+  keeper.save({ ...MEMORY, cut });
+  keeper.saveSlots([]);
+  keeper.save({ ...MEMORY, cut: null });
+  assert.equal(cuts, [cut, cut, null]);
+});
+
 test('each change is written whole, memory and slots together', () => {
   const written: string[] = [];
   const keeper = new RestartNoteKeeper(NOTE, (text) => written.push(text));

@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <utility>
@@ -66,6 +67,14 @@ void use(Ledger& ledger, Input& input) {
   require(ledger.used_pipes() <= Ledger::kPipes, "pipes fit");
   (void)ledger.set_up();
   (void)ledger.misses_bytes();
+  const Ledger::Cut found = ledger.cut();
+  require(found.reason <= CutReason::kLost, "a cut has a verdict's reason");
+  const std::uint32_t below = input.number<std::uint32_t>();
+  ledger.note_cut({below, CutReason::kLost});
+  require(ledger.cut().below_epoch >= std::max(found.below_epoch, below),
+          "a cut is not taken back");
+  ledger.note_set_up(ledger.set_up());
+  require(ledger.cut().below_epoch >= std::max(found.below_epoch, below), "a set-up is none");
   if (const std::optional<std::string> note = ledger.read_note()) {
     require(note->size() <= Ledger::kMaxNote, "a note has its bound");
   }

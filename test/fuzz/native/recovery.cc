@@ -297,7 +297,7 @@ class Earlier {
 
 void judge(const std::vector<Survivor>& survivors, const RecoveryReport& report,
            const Earlier& earlier) {
-  require(survivors.size() == report.recovered, "all that were recovered are there");
+  require(survivors.size() == report.recovered + report.cut, "all that were recovered are there");
   require(!report.note.has_value() || report.note->size() <= Ledger::kMaxNote, "a note is bounded");
   std::set<std::uint32_t> slots;
   std::set<ino_t> files;
@@ -308,6 +308,7 @@ void judge(const std::vector<Survivor>& survivors, const RecoveryReport& report,
     require(slots.insert(survivor.kept.slot).second, "of its own");
     const bool served = survivor.stage != Stage::kWaiting;
     require(served == survivor.backend.valid(), "it has a server, unless it waits for one");
+    require(served || !survivor.cut.has_value(), "who waits is not cut");
     if (served) {
       require(earlier.belong_together(survivor.client.get(), survivor.backend.get()),
               "no client meets another's server");
