@@ -5,6 +5,7 @@ import { readFileSync, readdirSync } from 'node:fs';
 
 import { Child } from './child.js';
 import { testFile } from './paths.js';
+import { assert } from './suite.js';
 
 export interface FrozenThread {
   /** Lets it run again. Idempotent. */
@@ -34,4 +35,18 @@ export async function freezeThread(thread: number): Promise<FrozenThread> {
       await child.ended;
     },
   };
+}
+
+/**
+ * Undefined where the machine does not permit it: that is said loudly.
+ * @param untested what nobody knows then
+ */
+export async function freezeIfPermitted(thread: number, untested: string): Promise<FrozenThread | undefined> {
+  try {
+    return await freezeThread(thread);
+  } catch (error) {
+    assert.match(String(error), 'Operation not permitted');
+    console.error(`NOT TESTED ${untested}, as ptrace(2) is forbidden: ${String(error)}`);
+    return undefined;
+  }
 }

@@ -7,9 +7,11 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { succeed } from '../helpers/child.js';
+import { freezeIfPermitted, threadIds } from '../helpers/freeze-thread.js';
+import type { Gateway } from '../helpers/gateway.js';
 import { disturbed, KeptGateway } from '../helpers/kept-gateway.js';
 import { temporaryFolder } from '../helpers/paths.js';
-import { PgSession } from '../helpers/pg-session.js';
+import { PgSession, queryMessage } from '../helpers/pg-session.js';
 import { plainEnvironment, postgresProgram, SUPERUSER } from '../helpers/postgres-install.js';
 import { createCluster } from '../helpers/postgres.js';
 import type { Cluster } from '../helpers/postgres.js';
@@ -66,31 +68,43 @@ for (const signal of ['SIGTERM', 'SIGKILL', 'SIGSEGV'] as const) {
   });
 }
 
+/** Kills the process. Of the next one Node does not begin before `use` is over: what happens, the data plane does alone. */
+async function withoutNode(gateway: KeptGateway, use: () => Promise<void>): Promise<Gateway> {
+  const folder = await temporaryFolder();
+  try {
+    const [gate, opened] = [join(folder.path, 'gate.cjs'), join(folder.path, 'opened')];
+    await writeFile(
+      gate,
+      `const { existsSync } = require('node:fs');
+      const clock = new Int32Array(new SharedArrayBuffer(4));
+      for (let i = 0; i < 2000 && !existsSync(${JSON.stringify(opened)}); i += 1) Atomics.wait(clock, 0, 0, 10);`,
+    );
+    gateway.set({ NODE_OPTIONS: `--require=${gate}` });
+    gateway.current.kill('SIGKILL');
+    const next = gateway.next();
+    try {
+      await use();
+    } finally {
+      await writeFile(opened, '');
+      await next;
+    }
+    return gateway.current;
+  } finally {
+    await folder.close();
+  }
+}
+
 test('sessions go on before Node has begun, and Node takes them over', async () => {
   await withGateway(async (gateway) => {
     const session = await PgSession.open(gateway.clients);
-    const folder = await temporaryFolder();
-    try {
-      const [gate, opened] = [join(folder.path, 'gate.cjs'), join(folder.path, 'opened')];
-      await writeFile(
-        gate,
-        `const { existsSync } = require('node:fs');
-        const clock = new Int32Array(new SharedArrayBuffer(4));
-        for (let i = 0; i < 2000 && !existsSync(${JSON.stringify(opened)}); i += 1) Atomics.wait(clock, 0, 0, 10);`,
-      );
-      gateway.set({ NODE_OPTIONS: `--require=${gate}` });
-      gateway.current.kill('SIGKILL');
-      const next = gateway.next();
+    const next = await withoutNode(gateway, async () => {
       assert.equal(await session.query('SELECT pg_backend_pid()'), [String(session.processId)]);
-      await writeFile(opened, '');
-      await (await next).logged('sessions of an earlier process taken up', { recovered: '1' });
-      assert.equal(await session.query('SELECT pg_backend_pid()'), [String(session.processId)]);
-      assert.is(await query(gateway.clients, 'SELECT 42'), '42');
-      session.close();
-      await gateway.current.metric('pg_gateway_sessions_kept', {}, (value) => value === 0);
-    } finally {
-      await folder.close();
-    }
+    });
+    await next.logged('sessions of an earlier process taken up', { recovered: '1' });
+    assert.equal(await session.query('SELECT pg_backend_pid()'), [String(session.processId)]);
+    assert.is(await query(gateway.clients, 'SELECT 42'), '42');
+    session.close();
+    await next.metric('pg_gateway_sessions_kept', {}, (value) => value === 0);
   });
 });
 
@@ -234,6 +248,41 @@ test('a server demoted while nobody was there: its sessions are cut by the next 
     await gateway.current.primaryIs(standby.candidate);
     assert.is(await session.ended(), 'fin');
     assert.is(await query(gateway.clients, 'SHOW port'), String(standby.port));
+  } finally {
+    await gateway.close();
+    await other.close();
+  }
+});
+
+test('a worker hangs while another server becomes the primary: the next process cuts before a byte moves', async () => {
+  const other = await createCluster(1);
+  const candidates = other.servers.map(({ candidate }) => candidate);
+  const gateway = await KeptGateway.start({ candidates, env: { NUM_THREADS: '1' } });
+  try {
+    const { primary } = other;
+    const [standby] = other.standbys;
+    if (standby === undefined) throw new Error('no standby');
+    await gateway.current.primaryIs(primary.candidate);
+    const session = await PgSession.open(gateway.clients);
+    await session.query('CREATE TABLE written (id int)');
+    const [worker = 0] = threadIds(gateway.current.pid, /^pg-gw-worker$/);
+    const frozen = await freezeIfPermitted(worker, 'what becomes of the sessions of a worker that hangs');
+    if (frozen === undefined) return;
+    try {
+      await standby.promote();
+      await gateway.current.primaryIs(standby.candidate);
+      session.raw.send(queryMessage('INSERT INTO written VALUES (1)'));
+      const next = await withoutNode(gateway, async () => {
+        await frozen.thaw(); // a thread that is traced does not end
+        await session.ended();
+      });
+      await next.logged('sessions of an earlier process taken up', { recovered: '0', cut: '1', not_whole: '0' });
+      assert.is((await next.samples()).get('pg_gateway_sessions_cut_total', { reason: 'superseded' }), 1);
+      assert.is(await primary.query('SELECT count(*) FROM written'), '0');
+      assert.is(await query(gateway.clients, 'SHOW port'), String(standby.port));
+    } finally {
+      await frozen.thaw();
+    }
   } finally {
     await gateway.close();
     await other.close();

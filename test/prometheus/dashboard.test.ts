@@ -3,8 +3,7 @@
 // failover: every query of the dashboard gives data, and the alerts are those of the
 // situation. The tests are one story: each begins where the one before has ended.
 
-import { freezeThread, threadIds } from '../helpers/freeze-thread.js';
-import type { FrozenThread } from '../helpers/freeze-thread.js';
+import { freezeIfPermitted, threadIds } from '../helpers/freeze-thread.js';
 import { Gateway } from '../helpers/gateway.js';
 import { PgSession } from '../helpers/pg-session.js';
 import { createCluster } from '../helpers/postgres.js';
@@ -226,20 +225,9 @@ test('the old primary that comes back is fenced', async () => {
   assert.is(fenced.labels['reason'], 'stale-timeline');
 });
 
-/** Where the machine does not permit it, that is said loudly, and nothing is done. */
-async function frozen(thread: number): Promise<FrozenThread | undefined> {
-  try {
-    return await freezeThread(thread);
-  } catch (error) {
-    assert.match(String(error), 'Operation not permitted');
-    console.error(`NOT TESTED that a frozen worker raises an alert, as ptrace(2) is forbidden: ${String(error)}`);
-    return undefined;
-  }
-}
-
 test('a worker that stands still raises an alert that names it', async () => {
   const [, worker = 0] = threadIds(gateway.pid, /^pg-gw-worker$/u);
-  const thread = await frozen(worker);
+  const thread = await freezeIfPermitted(worker, 'that a frozen worker raises an alert');
   if (thread === undefined) return;
   try {
     const stalled = await alertIs('PgGatewayWorkerStalled', 'firing');
