@@ -230,7 +230,8 @@ test('over a restart the note of the sessions holds; a file that was lost meanwh
       const text = await eventually('the file', () => readFile(clusterFile, 'utf8'));
       await kept.restart('SIGKILL', () => rm(clusterFile));
       assert.equal(await session.query(WHERE), [String(primary.port)]);
-      assert.is(await readFile(clusterFile, 'utf8'), text);
+      // Sessions and clients wait for no disk.
+      assert.is(await eventually('the file anew', () => readFile(clusterFile, 'utf8')), text);
       session.close();
     } finally {
       await kept.close();
