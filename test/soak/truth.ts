@@ -20,13 +20,18 @@ export function checkTruth(samples: Pick<Samples, 'get'>, { opened, endings, toS
   // Any of these may have any end.
   const unsure = all(...ENDINGS) - calm(...ENDINGS);
   const reason = (name: string): number => samples.get(ENDED, { reason: name });
+  // Who resets before it has a server has given up waiting for one.
+  const gaveUp = samples.get(REJECTED, { reason: 'gave_up' });
   const ends = samples.get(ENDED) + samples.get(CUT) + samples.get(REJECTED);
   const byPeers = reason('client_closed') + reason('backend_closed');
   return [
     equals('connections counted', samples.get('pg_gateway_connections_total'), opened),
     equals('each of them has one end', ends, opened),
     equals('sessions that are left', samples.get('pg_gateway_connections_active'), opened - all(...ENDINGS)),
-    isWithin('client_reset', reason('client_reset'), { low: calm('reset'), high: calm('reset') + unsure }),
+    isWithin('client_reset and gave_up', reason('client_reset') + gaveUp, {
+      low: calm('reset'),
+      high: calm('reset') + unsure,
+    }),
     isWithin('client_closed', reason('client_closed'), {
       low: calm('closed'),
       high: calm('closed', 'either') + unsure,
@@ -38,7 +43,7 @@ export function checkTruth(samples: Pick<Samples, 'get'>, { opened, endings, toS
     }),
     isWithin(
       'broken by a server, cut or turned away',
-      reason('backend_reset') + samples.get(CUT) + samples.get(REJECTED),
+      reason('backend_reset') + samples.get(CUT) + samples.get(REJECTED) - gaveUp,
       {
         low: 0,
         high: unsure,

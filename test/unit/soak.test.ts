@@ -70,16 +70,20 @@ interface Counts {
   left?: number;
   reset?: number;
   rejected?: number;
+  /** Of the rejected ones. */
+  gaveUp?: number;
   fromClients?: number;
 }
 
 /** As /metrics would say it. */
-function samplesOf({ connections = 0, closed = 0, left = 0, reset = 0, rejected = 0, fromClients = 0 }: Counts) {
+function samplesOf(counts: Counts) {
+  const { connections = 0, closed = 0, left = 0, reset = 0, rejected = 0, gaveUp = 0, fromClients = 0 } = counts;
   const values: Record<string, number> = {
     pg_gateway_connections_total: connections,
     pg_gateway_connections_active: 0,
     pg_gateway_sessions_cut_total: 0,
     pg_gateway_clients_rejected_total: rejected,
+    'pg_gateway_clients_rejected_total gave_up': gaveUp,
     pg_gateway_sessions_ended_total: closed + left + reset,
     'pg_gateway_sessions_ended_total client_closed': closed,
     'pg_gateway_sessions_ended_total backend_closed': left,
@@ -113,8 +117,13 @@ test('without a failover the metrics are exactly what the clients counted', () =
   assert.equal(failed({ ...right, closed: 1, left: 2 }, tally), [], 'who closed first of two');
   assert.equal(failed({ ...right, fromClients: 41 }, tally), ['bytes from clients']);
   assert.equal(failed({ ...right, connections: 5 }, tally), ['connections counted']);
+  assert.equal(failed({ ...right, reset: 0, rejected: 1, gaveUp: 1 }, tally), [], 'a reset before it had a server');
+  assert.equal(failed({ ...right, reset: 0, rejected: 1 }, tally), [
+    'client_reset and gave_up',
+    'broken by a server, cut or turned away',
+  ]);
   assert.equal(failed({ ...right, closed: 3, reset: 0 }, tally), [
-    'client_reset',
+    'client_reset and gave_up',
     'client_closed',
     'client_closed and backend_closed',
   ]);
