@@ -80,8 +80,11 @@ StoredFds stored_of(const Napi::Array& entries) {
 EngineOptions options_of(const Napi::Object& given, StoredFds stored) {
   EngineOptions options;
   options.stored = std::move(stored);
-  options.workers = static_cast<unsigned>(number(given, "workers"));
-  options.settings = settings_of(given);
+  options.as_before = given.Has("asBefore");
+  if (!options.as_before) {
+    options.workers = static_cast<unsigned>(number(given, "workers"));
+    options.settings = settings_of(given);
+  }
   options.accepting = false;
   if (!given.Has("notifySocket")) return options;
   auto store = std::make_unique<NotifyFdStore>();
@@ -137,14 +140,16 @@ SysError EngineWrap::open(const Napi::Object& options) {
     self->on_failure_.NonBlockingCall(
         [self](Napi::Env env, Napi::Function callback) { self->deliver_failure(env, callback); });
   };
+  const bool as_before = options.Has("asBefore");
   EarlyStart early = take_early_start();
   if (early.error) return early.error;
   StoredFds stored;
   if (early.engine != nullptr) {
-    if (early.engine->workers().size() == static_cast<std::size_t>(number(options, "workers"))) {
+    if (as_before ||
+        early.engine->workers().size() == static_cast<std::size_t>(number(options, "workers"))) {
       engine_ = std::move(early.engine);
       engine_->notify(notify, this);
-      engine_->configure(settings_of(options));
+      if (!as_before) engine_->configure(settings_of(options));
       return {};
     }
     if (!early.engine->stop(kEarlyStopNs, true)) {

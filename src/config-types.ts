@@ -133,9 +133,14 @@ export interface EffectiveSetting {
 /** A value of a setting, in the units of the files. */
 export type SettingValue = string | number | boolean | readonly string[];
 
+/** A value as it was given, and who gave it. */
+export type GivenSetting = readonly [key: string, value: unknown, from: string];
+
 /** A configuration that knows where its values are from. */
 export interface LoadedConfig extends Config {
   readonly settings: readonly EffectiveSetting[];
+  /** All that was given: what `restoreConfig` makes the same configuration of. Secrets are in it, unmasked. */
+  readonly given: readonly GivenSetting[];
   /** What is allowed but should not be: one line each, without secrets. */
   readonly warnings: readonly string[];
 }

@@ -25,7 +25,7 @@ import { argumentLayer, configFiles, environmentLayer, isMissing, isSystemError 
 import type { ConfigFile, Given, Layer, Override } from './config-sources.js';
 import { settingsOf } from './config-toml.js';
 import type { FileContent } from './config-toml.js';
-import type { Config, LoadedConfig } from './config-types.js';
+import type { Config, GivenSetting, LoadedConfig } from './config-types.js';
 import { effectiveSettings } from './config-values.js';
 import { GatewayError } from './errors.js';
 
@@ -37,6 +37,7 @@ export type { Override } from './config-sources.js';
 export type {
   Config,
   EffectiveSetting,
+  GivenSetting,
   HostPort,
   LoadedConfig,
   ProbeConfig,
@@ -83,9 +84,37 @@ export function loadConfig(input: LoadInput): LoadedConfig {
   const login = resolveLogin({ probe: raw.probe, given: (key) => given.get(key), env, checkRules }, problems);
   if (problems.length > 0) throw new ConfigError(problems);
   const sources = files.map(({ path }) => path);
-  const config = assemble(raw, login, sources);
   const warnings = passwordWarnings({ configFiles: withPassword, env, environmentFiles });
-  return { ...config, settings: effectiveSettings(config, given), warnings };
+  return loaded(assemble(raw, login, sources), given, warnings);
+}
+
+/**
+ * The configuration of which `given` is left, checked as any source is, but for files that it names: they are looked
+ * at when they are used. Settings that are none any more are left out.
+ * @throws {ConfigError} CONFIG_INVALID: it is none any more.
+ */
+export function restoreConfig(given: readonly GivenSetting[], env: NodeJS.ProcessEnv): LoadedConfig {
+  registerKinds();
+  const known = new Set<string>(SETTINGS.map(({ key }) => key));
+  const layer: Layer = new Map(
+    given.filter(([key]) => known.has(key)).map(([key, value, from]) => [key, { value, from }]),
+  );
+  const problems: Problem[] = [];
+  dropBadValues(layer, new Set(), problems);
+  const merged = merge([layer]);
+  if (!merged.given.has('candidates')) problems.push(invalid('candidates', 'none are set'));
+  if (problems.length > 0) throw new ConfigError(problems);
+  const input = { probe: merged.raw.probe, given: (key: string) => layer.get(key), env, checkRules: false };
+  return loaded(assemble(merged.raw, resolveLogin(input, []), []), merged.given, []);
+}
+
+function loaded(config: Config, given: ReadonlyMap<string, Given>, warnings: readonly string[]): LoadedConfig {
+  return {
+    ...config,
+    settings: effectiveSettings(config, given),
+    given: [...given].map(([key, { value, from }]) => [key, value, from]),
+    warnings,
+  };
 }
 
 /**

@@ -6,10 +6,11 @@
 
 import type { Candidate } from './candidates.js';
 import { ClusterMemory } from './cluster-memory.js';
-import { ConfigError, diffConfig } from './config.js';
-import type { Config, ConfigDiff, LoadedConfig } from './config.js';
+import type { Config, LoadedConfig } from './config.js';
 import { ControlDesk } from './control/desk.js';
 import type { ReloadDocument } from './control/documents.js';
+import { CurrentConfig } from './current-config.js';
+import { WORKERS_STOP_MS } from './dataplane.js';
 import type { BackendFailure, DataPlane, DataPlaneSettings } from './dataplane.js';
 import { maxConnectionsOf, warnOfTooMany } from './descriptor-limit.js';
 import { drain } from './drain.js';
@@ -22,7 +23,7 @@ import { Metrics } from './metrics.js';
 import { viewsOf } from './metrics-samples.js';
 import { Monitor } from './monitor.js';
 import type { Doubt } from './monitor.js';
-import { dataPlaneSettings, noteOf } from './recovery.js';
+import { dataPlaneSettings } from './recovery.js';
 import { ResourceLog } from './resource-log.js';
 import type { RestartNoteKeeper } from './restart-note.js';
 import { routingFor } from './routing.js';
@@ -44,6 +45,10 @@ export interface DaemonOptions {
   readonly inherited: InheritedSockets;
   /** Runs already, with the sessions of an earlier process; the daemon's from now on. */
   readonly dataPlane: DataPlane;
+  /** What the earlier process has left word of, and this one leaves. */
+  readonly note: RestartNoteKeeper;
+  /** What is wrong with the configuration that is there, if `config` is an earlier one; else empty. */
+  readonly rejected: readonly string[];
   /** What is remembered of the cluster. */
   readonly state: State;
   readonly notifier: Notifier;
@@ -56,8 +61,6 @@ export interface DaemonOptions {
 
 const STATUS_EVERY_MS = 2000;
 const FAILURE_LOG_EVERY_MS = 5000;
-/** What a stop may take, so that the whole is over well before anybody's patience. */
-const WORKERS_STOP_MS = 1000;
 
 /**
  * Starts the service; resolves when it is ready: sockets adopted, workers running, the first probe round over
@@ -87,9 +90,9 @@ function makeDaemon(options: DaemonOptions): Daemon {
 export class Daemon {
   readonly #options: DaemonOptions;
   readonly #logger: Logger;
+  readonly #current: CurrentConfig;
   readonly #slots: ServerSlots;
   readonly #dataPlane: DataPlane;
-  readonly #note: RestartNoteKeeper;
   readonly #memory: ClusterMemory;
   readonly #sessionLog: SessionLog;
   readonly #resourceLog: ResourceLog;
@@ -100,9 +103,7 @@ export class Daemon {
   readonly #desk: ControlDesk;
   readonly #site: StatusSite | undefined;
   readonly #failureLimit = new RateLimit(FAILURE_LOG_EVERY_MS);
-  #config: Config;
   #listeners: ServiceListeners | undefined;
-  #warnings: readonly string[] = [];
   #verdict: Verdict | undefined;
   /** Something speaks against the primary, and it has not answered yet. */
   #suspected = false;
@@ -113,10 +114,10 @@ export class Daemon {
   #stopped: Promise<boolean> | undefined;
 
   constructor(options: DaemonOptions) {
-    const { config, dataPlane, logger, notifier, state, version } = options;
+    const { config, dataPlane, logger, note, notifier, rejected, state, version } = options;
     this.#options = options;
     this.#logger = logger;
-    this.#config = config;
+    this.#current = new CurrentConfig({ config, rejected, load: options.reload, note, logger });
     this.#dataPlane = dataPlane;
     dataPlane.onBackendFailure = (failure) => {
       this.#backendFailed(failure);
@@ -129,9 +130,8 @@ export class Daemon {
       timers: systemTimers,
     });
     this.#sessionLog.enable(config.logLevel === 'debug');
-    this.#note = noteOf(dataPlane, logger);
-    this.#memory = new ClusterMemory({ note: this.#note, logger, timers: systemTimers, ...state });
-    this.#slots = new ServerSlots(this.#note.slots);
+    this.#memory = new ClusterMemory({ note, logger, timers: systemTimers, ...state });
+    this.#slots = new ServerSlots(note.slots);
     this.#epoch = this.#memory.load().epoch;
     this.#failovers = new Failovers({
       lastPrimary: this.#memory.load().primary ?? undefined,
@@ -146,8 +146,9 @@ export class Daemon {
           this.#slots.of(name),
         ),
       epoch: () => this.#epoch,
-      maxConnections: () => maxConnectionsOf(this.#config),
+      maxConnections: () => maxConnectionsOf(this.#current.config),
       state: () => this.#memory.state(),
+      configRejected: () => this.#current.rejected.length > 0,
       version,
     });
     this.#metrics.recovery(dataPlane.recovery);
@@ -188,8 +189,8 @@ export class Daemon {
   }
 
   async start(): Promise<void> {
-    this.#warn(this.#options.config);
-    warnOfTooMany(this.#config, this.#logger);
+    this.#current.warn();
+    warnOfTooMany(this.#current.config, this.#logger);
     await this.#openListeners();
     this.#watchdog.start();
     this.#monitor.start();
@@ -200,29 +201,27 @@ export class Daemon {
     this.#desk.opened();
     this.#tick();
     this.#options.notifier.ready();
+    this.#current.started();
     this.#logger.notice('ready', {
       version: this.#options.version,
-      candidates: this.#config.candidates.length,
-      max_connections: maxConnectionsOf(this.#config),
+      candidates: this.#current.config.candidates.length,
+      max_connections: maxConnectionsOf(this.#current.config),
     });
   }
 
   /** Re-reads the configuration. A bad one is rejected whole and the old one goes on. */
   reload(): ReloadDocument {
-    const rejected = { result: 'rejected', changed: [], waiting_for_restart: [] } as const;
-    if (this.#stopped !== undefined) return { ...rejected, problems: ['the gateway stops'] };
+    if (this.#stopped !== undefined) {
+      return { result: 'rejected', changed: [], waiting_for_restart: [], problems: ['the gateway stops'] };
+    }
     const { notifier } = this.#options;
     notifier.reloading();
     try {
-      const { live, fixed } = this.#apply(this.#options.reload());
-      this.#metrics.reloaded('ok');
-      return { result: 'ok', changed: live, waiting_for_restart: fixed, problems: [] };
-    } catch (error) {
-      if (!(error instanceof ConfigError)) throw error;
-      for (const problem of error.problems) this.#logger.err(problem, { code: error.code });
-      this.#logger.err('the new configuration was rejected, the old one goes on');
-      this.#metrics.reloaded('rejected');
-      return { ...rejected, problems: error.problems };
+      const outcome = this.#current.reload((config, live) => {
+        this.#apply(config, live);
+      });
+      this.#metrics.reloaded(outcome.result);
+      return outcome;
     } finally {
       notifier.ready();
     }
@@ -237,7 +236,7 @@ export class Daemon {
   async #stop(): Promise<boolean> {
     this.#options.notifier.stopping();
     this.#cancelStatus?.();
-    if (!this.#desk.drained) await drain(this.#dataPlane, this.#config.drainTimeoutMs, this.#logger);
+    if (!this.#desk.drained) await drain(this.#dataPlane, this.#current.config.drainTimeoutMs, this.#logger);
     this.#desk.close();
     this.#watchdog.close();
     const { active } = this.#dataPlane.stats();
@@ -256,10 +255,10 @@ export class Daemon {
 
   async #openListeners(): Promise<void> {
     const { inherited, logger } = this.#options;
-    await listenForClients(this.#dataPlane, inherited.clients, this.#config.listen, logger);
+    await listenForClients(this.#dataPlane, inherited.clients, this.#current.config.listen, logger);
     this.#listeners = await openServiceListeners({
       inherited,
-      config: this.#config,
+      config: this.#current.config,
       metrics: this.#metrics,
       readiness: () => readinessOf(this.#verdict),
       site: this.#site,
@@ -276,16 +275,17 @@ export class Daemon {
         suspected: this.#suspected,
         candidates: this.#monitor.candidates(),
         observations: this.#monitor.observations(),
-        maxConnections: maxConnectionsOf(this.#config),
-        holdTimeoutMs: this.#config.failover.holdTimeoutMs,
-        logLevel: this.#config.logLevel,
+        maxConnections: maxConnectionsOf(this.#current.config),
+        holdTimeoutMs: this.#current.config.failover.holdTimeoutMs,
+        logLevel: this.#current.config.logLevel,
+        rejected: this.#current.rejected,
         stateSaved: this.#options.state.directory === undefined || this.#memory.state().saved,
       }),
       dataPlane: this.#dataPlane,
       slots: this.#slots,
       reload: () => this.reload(),
       setLogLevel: (logLevel) => {
-        this.#configureDataPlane({ ...this.#config, logLevel });
+        this.#current.configureDataPlane({ ...this.#current.config, logLevel });
       },
       onHold: () => {
         this.#holdChanged();
@@ -303,30 +303,22 @@ export class Daemon {
     };
     // Who has waited for longer than he may from now on is sent to the primary first, if there is one.
     if (!this.#desk.holding) route();
-    this.#configureDataPlane(this.#config);
+    this.#current.configureDataPlane(this.#current.config);
     if (this.#desk.holding) route();
     this.#options.notifier.status(this.#status());
   }
 
-  #apply(next: LoadedConfig): ConfigDiff {
-    const diff = diffConfig(this.#config, next);
-    const { live, fixed, applied } = diff;
-    this.#warn(next);
+  #apply(applied: Config, live: readonly string[]): void {
     if (live.includes('sessions.max_connections')) warnOfTooMany(applied, this.#logger);
-    this.#configureDataPlane(applied);
+    this.#current.configureDataPlane(applied);
     this.#monitor.reconfigure(applied.candidates, applied.probe);
     // What is cut, and whether clients wait while the primary is suspected, are settings too.
     if (this.#verdict !== undefined) this.#route(this.#verdict);
-    if (fixed.length > 0) {
-      this.#logger.warning('these settings change only by a restart', { keys: fixed.join(' ') });
-    }
-    this.#logger.notice('configuration reloaded', { changed: live.join(' ') || 'nothing' });
-    return diff;
   }
 
   /** What is told to the data plane, and the log level. */
   #configureDataPlane(config: Config): void {
-    this.#config = config;
+    this.#current.set(config);
     this.#sessionLog.drain(); // while the level is that of the sessions
     this.#logger.setLevel(config.logLevel);
     this.#dataPlane.configure(this.#settings(config));
@@ -335,12 +327,6 @@ export class Daemon {
 
   #settings(config: Config): DataPlaneSettings {
     return { ...dataPlaneSettings(config), holdTimeoutMs: this.#desk.holdTimeoutMs(config.failover.holdTimeoutMs) };
-  }
-
-  /** What the log does not have yet. */
-  #warn({ warnings }: LoadedConfig): void {
-    for (const warning of warnings) if (!this.#warnings.includes(warning)) this.#logger.warning(warning);
-    this.#warnings = warnings;
   }
 
   #decided(verdict: Verdict, doubt: Doubt): void {
@@ -365,7 +351,7 @@ export class Daemon {
 
   #route(verdict: Verdict): void {
     const { route, cut } = routingFor(verdict, {
-      ...this.#config.failover,
+      ...this.#current.config.failover,
       provenEpoch: this.#provenEpoch,
       suspected: this.#suspected,
       holding: this.#desk.holding,
@@ -390,12 +376,15 @@ export class Daemon {
     const sessions = new Map(this.#dataPlane.stats().servers.map(({ server, sessions }) => [server, sessions]));
     const names = candidates.map(({ name }) => name);
     this.#slots.assign(names, (slot) => allInUse || (sessions.get(slot) ?? 0) > 0);
-    this.#note.saveSlots(this.#slots.entries());
+    this.#options.note.saveSlots(this.#slots.entries());
   }
 
   #status(): string {
-    const text = statusText(this.#verdict, this.#dataPlane.stats().active);
-    return this.#desk.holding ? `${text}; new clients are held by an administrator` : text;
+    return [
+      statusText(this.#verdict, this.#dataPlane.stats().active),
+      ...(this.#desk.holding ? ['new clients are held by an administrator'] : []),
+      ...(this.#current.rejected.length > 0 ? ['the configuration was rejected, an earlier one goes on'] : []),
+    ].join('; ');
   }
 
   #tick(): void {

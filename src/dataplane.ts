@@ -116,6 +116,8 @@ const MAX_WORKERS = 64;
 /** Of `Route.epoch`. */
 export const MAX_EPOCH = 2 ** 32 - 1;
 const MAX_TIMEOUT_MS = 600_000;
+/** What close() should be given, so that the end of the whole is over well before anybody's patience. */
+export const WORKERS_STOP_MS = 1000;
 const MAX_DESCRIPTOR = 2 ** 31 - 1;
 const NO_EVENTS: SessionEvents = { events: [], lost: 0 };
 
@@ -138,9 +140,11 @@ interface NativeEngine extends InquiryEngine {
   stop(timeoutMs: number, keepSessions: boolean): { readonly ended: boolean; readonly sessionEvents: SessionEvents };
 }
 
+type EngineOptions = (DataPlaneSettings & { readonly workers: number }) | { readonly asBefore: true };
+
 interface NativeModule {
   readonly Engine: new (
-    options: DataPlaneSettings & Partial<SessionKeeping> & { readonly workers: number },
+    options: EngineOptions & Partial<SessionKeeping>,
     onBackendFailure: (failure: BackendFailure) => void,
     onAnswer: (number: number, answer: unknown) => void,
   ) => NativeEngine;
@@ -153,19 +157,30 @@ interface NativeModule {
 export function openDataPlane(options: DataPlaneOptions): DataPlane {
   requireInteger('workers', options.workers, 1, MAX_WORKERS);
   checkSettings(options);
-  const { Engine } = loadAddon();
   const { workers, keeping } = options;
+  return startEngine({ workers, ...settingsOf(options), ...keeping });
+}
+
+/**
+ * Likewise, with the sessions of an earlier process, and by what is left of its settings until configure() is called.
+ * @throws GatewayError DATAPLANE_LOAD, DATAPLANE_START
+ */
+export function reopenDataPlane(keeping: SessionKeeping): DataPlane {
+  return startEngine({ asBefore: true, ...keeping });
+}
+
+function startEngine(options: EngineOptions & Partial<SessionKeeping>): DataPlane {
+  const { Engine } = loadAddon();
   // Set before anything can fail: an event comes on the event loop, not during this call.
   let plane: DataPlane | undefined;
   const onBackendFailure = (failure: BackendFailure): void => plane?.onBackendFailure(failure);
   const onAnswer = (number: number, answer: unknown): void => plane?.inquiries.answered(number, answer);
   try {
-    plane = new DataPlane(new Engine({ workers, ...settingsOf(options), ...keeping }, onBackendFailure, onAnswer));
+    plane = new DataPlane(new Engine(options, onBackendFailure, onAnswer));
     return plane;
   } catch (error) {
-    throw new GatewayError('DATAPLANE_START', `cannot start ${workers.toString()} workers: ${words(error)}`, {
-      cause: error,
-    });
+    const workers = 'workers' in options ? `${options.workers.toString()} workers` : 'the workers';
+    throw new GatewayError('DATAPLANE_START', `cannot start ${workers}: ${words(error)}`, { cause: error });
   }
 }
 

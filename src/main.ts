@@ -9,16 +9,21 @@ import { parseArguments } from './cli.js';
 import type { Command } from './cli.js';
 import { ConfigError, loadConfig } from './config.js';
 import type { LoadedConfig } from './config.js';
+import type { DaemonOptions } from './daemon.js';
+import { WORKERS_STOP_MS } from './dataplane.js';
 import { EXIT, GatewayError } from './errors.js';
 import { forgetCluster } from './forget-cluster.js';
 import { createLogger } from './log.js';
 import type { Logger } from './log.js';
-import { resumeSessions } from './recovery.js';
+import { begin, noteOf } from './recovery.js';
 import { openState } from './state-directory.js';
 import { createNotifier, inheritedSockets } from './systemd.js';
+import type { InheritedSockets } from './systemd.js';
 import { version } from './version.js';
 
 type RunCommand = Extract<Command, { kind: 'run' }>;
+
+type Prepared = Pick<DaemonOptions, 'config' | 'dataPlane' | 'note' | 'state' | 'rejected'>;
 
 /** How the program ends. */
 interface Ending {
@@ -48,9 +53,13 @@ function exitStatusOf(error: unknown): number {
   }
 }
 
+function logProblems({ problems, code }: ConfigError, logger: Logger): void {
+  for (const problem of problems) logger.err(problem, { code });
+}
+
 function fail(logger: Logger, error: unknown): number {
   if (error instanceof ConfigError) {
-    for (const problem of error.problems) logger.err(problem, { code: error.code });
+    logProblems(error, logger);
   } else if (error instanceof GatewayError) {
     logger.err(error.message, { code: error.code });
   } else {
@@ -72,7 +81,27 @@ function makeRoomForLookUps(candidates: readonly Candidate[]): void {
   process.env['UV_THREADPOOL_SIZE'] ??= String(2 * Math.max(SPARE_LOOK_UPS, names.size));
 }
 
-async function run(command: RunCommand, config: LoadedConfig, logger: Logger): Promise<number> {
+/** What a start goes by. */
+function prepare(load: () => LoadedConfig, inherited: InheritedSockets, logger: Logger): Prepared {
+  const { config, dataPlane, rejected } = begin({ load, inherited, env: process.env });
+  logger.setLevel(config.logLevel);
+  if (rejected !== undefined) {
+    logProblems(rejected, logger);
+    logger.err('the configuration was rejected, that of the process before goes on: its sessions need not end');
+  }
+  makeRoomForLookUps(config.candidates);
+  try {
+    const note = noteOf(dataPlane, logger);
+    // Before new clients are served: what is not to be trusted must not be found out with them in hand.
+    const state = openState(config.stateDirectory, note.load().cluster, logger);
+    return { config, dataPlane, note, state, rejected: rejected?.problems ?? [] };
+  } catch (error) {
+    dataPlane.close(WORKERS_STOP_MS);
+    throw error;
+  }
+}
+
+async function run(command: RunCommand, logger: Logger): Promise<number> {
   const load = (): LoadedConfig => loadConfig({ env: process.env, overrides: command.overrides, file: command.file });
   let requestStop = (_: string): void => undefined;
   const stopSignal = new Promise<string>((resolve) => {
@@ -88,20 +117,15 @@ async function run(command: RunCommand, config: LoadedConfig, logger: Logger): P
   process.on('SIGHUP', () => {
     reload();
   });
-  makeRoomForLookUps(config.candidates);
-  // Before clients are served: what is not to be trusted must not be found out with them in hand.
-  const state = openState(config.stateDirectory, logger);
   const inherited = inheritedSockets(process.env, process.pid);
-  const dataPlane = resumeSessions(config, inherited, process.env['NOTIFY_SOCKET']);
+  const prepared = prepare(load, inherited, logger);
   const notifier = await createNotifier(logger);
   // It brings most of the program along, for which no session should wait.
   const { startDaemon } = await import('./late.js');
   const started = startDaemon({
-    config,
+    ...prepared,
     reload: load,
     inherited,
-    dataPlane,
-    state,
     notifier,
     logger,
     requestStop: () => {
@@ -120,7 +144,7 @@ async function run(command: RunCommand, config: LoadedConfig, logger: Logger): P
   if (early.reload) reload();
   logger.notice('stopping', { signal: await stopSignal });
   const orderly = await first.stop();
-  state.directory?.release();
+  prepared.state.directory?.release();
   return orderly ? EXIT.OK : EXIT.SOFTWARE;
 }
 
@@ -151,7 +175,7 @@ async function consult(command: Exclude<Command, { kind: 'run' }>, logger: Logge
 }
 
 async function main(): Promise<Ending> {
-  let logger = createLogger({ level: 'info' });
+  const logger = createLogger({ level: 'info' });
   // Node's own answer is to open its debugger, to everybody who may connect to the loopback address.
   process.on('SIGUSR1', () => undefined);
   process.on('uncaughtException', (error) => {
@@ -160,9 +184,7 @@ async function main(): Promise<Ending> {
   try {
     const command = parseArguments(process.argv.slice(2));
     if (command.kind !== 'run') return { status: await consult(command, logger) };
-    const config = loadConfig({ env: process.env, overrides: command.overrides, file: command.file });
-    logger = createLogger({ level: config.logLevel });
-    return { status: await run(command, config, logger), stopped: true };
+    return { status: await run(command, logger), stopped: true };
   } catch (error) {
     return { status: fail(logger, error) };
   }

@@ -50,6 +50,8 @@ export interface MetricsSources {
   readonly maxConnections: () => number;
   /** What is remembered of the cluster, on disk. */
   readonly state: () => StateView;
+  /** The configuration that was found last was rejected, and an earlier one goes on. */
+  readonly configRejected: () => boolean;
   /** Of the product. */
   readonly version: string;
   /** Monotonic clock, milliseconds. */
@@ -230,6 +232,7 @@ export class Metrics {
     metrics.stateSaved.set(state.saved ? 1 : 0);
     metrics.stateWriteFailures.reset();
     metrics.stateWriteFailures.inc(state.writeFailures);
+    metrics.configRejected.set(this.#sources.configRejected() ? 1 : 0);
     metrics.withoutPrimary.reset();
     metrics.withoutPrimary.inc((this.#withoutPrimaryMs + this.#runningOutageMs()) / 1000);
     metrics.withoutPrimaryNow.set(this.#runningOutageMs() / 1000);
@@ -371,6 +374,10 @@ function declareMetrics(registry: Registry) {
     stateSaved: gauge('state_saved', 'Whether what is remembered of the cluster is in the state directory.'),
     stateWriteFailures: counter('state_write_failures_total', 'Times it could not be written there.'),
     reloads: counter('config_reloads_total', 'Reloads of the configuration, by result.', 'result'),
+    configRejected: gauge(
+      'config_rejected',
+      'Whether the configuration that was found last was rejected, and an earlier one goes on.',
+    ),
     workerSessions: gauge('worker_sessions', 'Sessions of the worker thread now.', 'worker'),
     workerLag: gauge(
       'worker_loop_lag_seconds',

@@ -3,9 +3,13 @@
 // is opened with what came back from the service manager as soon as the
 // configuration is known, and only then is the rest of the program loaded. Where the
 // addon was loaded ahead of Node they go on already (native/early_start.h).
+//
+// A configuration that cannot be used is refused as it is by a reload: they go on, and
+// new ones come, by that of the process before, which is in its note.
 
-import type { Config } from './config-types.js';
-import { MAX_EPOCH, openDataPlane } from './dataplane.js';
+import { ConfigError, restoreConfig } from './config.js';
+import type { Config, LoadedConfig } from './config-types.js';
+import { MAX_EPOCH, openDataPlane, reopenDataPlane, WORKERS_STOP_MS } from './dataplane.js';
 import type { DataPlane, DataPlaneSettings } from './dataplane.js';
 import { descriptorShare, maxConnectionsOf } from './descriptor-limit.js';
 import type { Logger } from './log.js';
@@ -28,14 +32,57 @@ export function dataPlaneSettings(config: Config): DataPlaneSettings {
   };
 }
 
+export interface BeginOptions {
+  /** Throws ConfigError. */
+  readonly load: () => LoadedConfig;
+  readonly inherited: InheritedSockets;
+  /** NOTIFY_SOCKET is the service manager, in whose store sessions outlive this process. */
+  readonly env: NodeJS.ProcessEnv;
+}
+
+export interface Beginning {
+  readonly config: LoadedConfig;
+  /** Runs; sessions of an earlier process go on. */
+  readonly dataPlane: DataPlane;
+  /** What is wrong with the configuration that was found, if `config` is that of an earlier process. */
+  readonly rejected: ConfigError | undefined;
+}
+
 /**
- * Starts the workers; sessions of an earlier process go on at once.
- * @param notifySocket $NOTIFY_SOCKET: the service manager, in whose store sessions outlive this process
- * @throws GatewayError DATAPLANE_LOAD, DATAPLANE_START
+ * Reads the configuration and starts the workers.
+ * @throws GatewayError CONFIG_INVALID, CONFIG_UNREADABLE, DATAPLANE_LOAD, DATAPLANE_START
  */
-export function resumeSessions(config: Config, inherited: InheritedSockets, notifySocket?: string): DataPlane {
+export function begin({ load, inherited, env }: BeginOptions): Beginning {
+  const notifySocket = env['NOTIFY_SOCKET'];
   const keeping = { ...(notifySocket === undefined ? {} : { notifySocket }), stored: inherited.stored };
-  return openDataPlane({ workers: config.workers, ...dataPlaneSettings(config), keeping });
+  let rejected: ConfigError;
+  try {
+    const config = load();
+    const dataPlane = openDataPlane({ workers: config.workers, ...dataPlaneSettings(config), keeping });
+    return { config, dataPlane, rejected: undefined };
+  } catch (error) {
+    if (!(error instanceof ConfigError) || inherited.stored.length === 0) throw error;
+    rejected = error;
+  }
+  const dataPlane = reopenDataPlane(keeping);
+  const config = configOf(dataPlane, env);
+  if (config === undefined) {
+    dataPlane.close(WORKERS_STOP_MS);
+    throw rejected;
+  }
+  dataPlane.configure(dataPlaneSettings(config));
+  return { config, dataPlane, rejected };
+}
+
+/** By which the process before went, if it has left that and it is still good. */
+function configOf({ recovery: { note } }: DataPlane, env: NodeJS.ProcessEnv): LoadedConfig | undefined {
+  const settings = note === undefined ? undefined : decodeNote(note)?.settings;
+  try {
+    return settings === undefined ? undefined : restoreConfig(settings, env);
+  } catch (error) {
+    if (error instanceof ConfigError) return undefined;
+    throw error;
+  }
 }
 
 /** Says what became of the sessions of an earlier process; what is known of them, and where it is kept from now on. */

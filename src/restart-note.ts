@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: MIT
 // What one gateway tells the next across a restart or a crash, so that sessions which
 // outlive it go on meaning what they meant: the election's memory, whose epochs the
-// sessions carry, and which slot of the data plane is which server's.
+// sessions carry, and which slot of the data plane is which server's. And by which
+// settings it went, for a next one that finds none it could go by: the sessions are not
+// to end of that. (The password of the probes is one of them: the ledger is memory, which
+// nobody but root can open.)
 //
 // It lies in the data plane's ledger (native/ledger.h) and is read back as hostile
 // input: a note that is not wholly good is none.
@@ -9,6 +12,7 @@
 import { isIP } from 'node:net';
 
 import type { Candidate } from './candidates.js';
+import type { GivenSetting } from './config-types.js';
 import { MAX_EPOCH, MAX_SERVERS } from './dataplane.js';
 import type { ProvenPrimary } from './election.js';
 import { isStartTime, isSystemId, isTimeline, memoryOf } from './memory.js';
@@ -20,17 +24,25 @@ export type SlotEntry = readonly [name: string, slot: number];
 export interface RestartNote {
   readonly memory: Memory;
   readonly slots: readonly SlotEntry[];
+  /** Undefined: they are not known, as an older gateway did not leave them, or too long. */
+  readonly settings?: readonly GivenSetting[] | undefined;
 }
+
+/** What the ledger has room for (native/ledger.h, kMaxNote). */
+const MAX_BYTES = 64 * 1024;
 
 /** Another number whenever the meaning changes. */
 const NOTE_VERSION = 1;
 
-export function encodeNote({ memory: { since: _, ...memory }, slots }: RestartNote): string {
+/** Settings that do not fit are left out: the sessions hang on the rest. */
+export function encodeNote({ memory: { since: _, ...memory }, slots, settings }: RestartNote): string {
   // Each process has a clock of its own.
-  return JSON.stringify({ version: NOTE_VERSION, memory, slots });
+  const needed = { version: NOTE_VERSION, memory, slots };
+  const whole = JSON.stringify({ ...needed, settings });
+  return Buffer.byteLength(whole) <= MAX_BYTES ? whole : JSON.stringify(needed);
 }
 
-/** Undefined: not a note of this version, or not a whole one. */
+/** Undefined: not a note of this version, or not a whole one. What the settings mean is not looked at. */
 export function decodeNote(text: string): RestartNote | undefined {
   let value: unknown;
   try {
@@ -39,9 +51,9 @@ export function decodeNote(text: string): RestartNote | undefined {
     return undefined;
   }
   if (!isObject(value) || value['version'] !== NOTE_VERSION) return undefined;
-  const { memory, slots } = value;
+  const { memory, slots, settings } = value;
   if (!isMemory(memory) || !isSlots(slots)) return undefined;
-  return { memory: { ...memory, since: 0 }, slots };
+  return { memory: { ...memory, since: 0 }, slots, ...(isSettings(settings) ? { settings } : {}) };
 }
 
 /** Keeps the note that is in the ledger up to date. */
@@ -69,6 +81,10 @@ export class RestartNoteKeeper implements MemoryStore {
 
   saveSlots(slots: readonly SlotEntry[]): void {
     this.#keep({ ...this.#note, slots });
+  }
+
+  saveSettings(settings: readonly GivenSetting[]): void {
+    this.#keep({ ...this.#note, settings });
   }
 
   #keep(note: RestartNote): void {
@@ -147,6 +163,16 @@ function isSlots(value: unknown): value is readonly SlotEntry[] {
     names.add(name);
   }
   return slots.size === entries.length && names.size === entries.length;
+}
+
+function isSettings(value: unknown): value is readonly GivenSetting[] {
+  if (!Array.isArray(value)) return false;
+  const entries: readonly unknown[] = value;
+  return entries.every((entry) => {
+    if (!Array.isArray(entry) || entry.length !== 3) return false;
+    const [key, , from] = entry as readonly unknown[];
+    return typeof key === 'string' && typeof from === 'string';
+  });
 }
 
 function isPort(value: unknown): value is number {

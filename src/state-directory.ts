@@ -79,15 +79,19 @@ export interface State {
   readonly remembered: RememberedCluster | null;
 }
 
-/** @throws GatewayError STATE_INVALID, STATE_UNREADABLE, STATE_IN_USE */
-export function openState(path: string | undefined, logger: Logger): State {
+/**
+ * @param noted what an earlier process, whose sessions go on, knew of the cluster: the file cannot know more, since the
+ *   note is written first
+ * @throws GatewayError STATE_INVALID, STATE_UNREADABLE, STATE_IN_USE
+ */
+export function openState(path: string | undefined, noted: RememberedCluster | null, logger: Logger): State {
   if (path === undefined) {
     logger.info('no state directory: a stop of the gateway forgets the cluster');
     return { directory: undefined, file: undefined, remembered: null };
   }
   const directory = new StateDirectory(path);
   const file = new ClusterFile(path);
-  const remembered = file.read();
+  const remembered = readOrKnow(file, noted, logger);
   try {
     directory.claim();
   } catch (error) {
@@ -104,6 +108,21 @@ export function openState(path: string | undefined, logger: Logger): State {
     logger.info('the cluster is known', { path: file.path, system_identifier: systemId, timeline });
   }
   return { directory, file, remembered };
+}
+
+/** A file that cannot be used is no reason to end the sessions: what it should say is known. It is written anew. */
+function readOrKnow(file: ClusterFile, noted: RememberedCluster | null, logger: Logger): RememberedCluster | null {
+  try {
+    return file.read();
+  } catch (error) {
+    if (!(error instanceof GatewayError) || noted === null) throw error;
+    logger.err(`${oneLine(file.path)} cannot be used, and is written anew: the process before knew the cluster`, {
+      code: error.code,
+      system_identifier: noted.systemId,
+      timeline: noted.timeline,
+    });
+    return null;
+  }
 }
 
 export function inUse(path: string, owner: number): GatewayError {

@@ -48,6 +48,7 @@ export interface Facts {
   readonly holdTimeoutMs: number;
   readonly logLevel: LogLevel;
   readonly stateSaved: boolean;
+  readonly rejected: readonly string[];
 }
 
 export interface DeskOptions {

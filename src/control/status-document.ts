@@ -47,6 +47,8 @@ export interface StatusInput {
   readonly keepsSessions: boolean;
   readonly logLevel: string;
   readonly stateSaved: boolean;
+  /** What is wrong with the configuration that was found last, while an earlier one goes on. */
+  readonly rejected: readonly string[];
   /** Failovers of this process, the latest first. */
   readonly failovers: readonly FailoverDocument[];
 }
@@ -162,6 +164,11 @@ function problemsOf(input: StatusInput, servers: readonly ServerDocument[]): rea
   if (hold !== undefined) problems.push('new clients are held by an administrator');
   if (drain !== undefined) problems.push('no new clients are accepted: it is being drained');
   if (clients >= maxConnections * NEARLY_FULL) problems.push(`${clients} of ${maxConnections} clients are there`);
+  const [fault, ...faults] = input.rejected;
+  if (fault !== undefined) {
+    const more = faults.length === 0 ? '' : ` (and ${faults.length} more, see the log)`;
+    problems.push(`the configuration was rejected, an earlier one goes on: ${fault}${more}`);
+  }
   if (!input.stateSaved) problems.push('what is remembered of the cluster is not on disk');
   return problems;
 }

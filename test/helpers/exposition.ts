@@ -61,6 +61,7 @@ export async function exposition(): Promise<string> {
     epoch: () => 1,
     maxConnections: () => 1,
     state: () => ({ saved: true, writeFailures: 0 }),
+    configRejected: () => false,
     version: '0',
   });
   metrics.recovery({ recovered: 0, notWhole: 0, missing: 0, ms: 0 });

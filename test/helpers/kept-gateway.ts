@@ -47,6 +47,11 @@ export class KeptGateway {
     this.#options = { ...this.#options, env: { ...this.#options.env, ...env } };
   }
 
+  /** The configuration file of the processes from the next on. */
+  configure(text: string): void {
+    this.#options = { ...this.#options, config: text };
+  }
+
   /** Ends the process by a signal and starts the next one, as systemd would. */
   async restart(signal: NodeJS.Signals, meanwhile?: () => Promise<void>): Promise<Gateway> {
     this.#current.kill(signal);

@@ -64,6 +64,7 @@ export function statusInput(change: Partial<StatusInput> = {}): StatusInput {
     keepsSessions: true,
     logLevel: 'info',
     stateSaved: true,
+    rejected: [],
     failovers: [],
     ...change,
   };

@@ -239,6 +239,28 @@ test('over a restart the note of the sessions holds; a file that was lost meanwh
   });
 });
 
+test('over a restart a file that was damaged meanwhile ends no session, and is written anew', async () => {
+  await withWorld(async ({ cluster, primary, stateDirectory, clusterFile }) => {
+    const candidates = cluster.servers.map(({ candidate }) => candidate);
+    const kept = await KeptGateway.start({ candidates, env: { STATE_DIRECTORY: stateDirectory } });
+    try {
+      const session = await PgSession.open(kept.clients);
+      const text = await eventually('the file', () => readFile(clusterFile, 'utf8'));
+      await kept.restart('SIGTERM', () => writeFile(clusterFile, text.replace('"timeline": 1', '"timeline": 9')));
+      const line = await kept.current.logged(
+        `${clusterFile} cannot be used, and is written anew: the process before knew the cluster`,
+        { code: 'STATE_INVALID', timeline: '1' },
+      );
+      assert.is(line.priority, 'err');
+      assert.equal(await session.query(WHERE), [String(primary.port)]);
+      await eventually('the file anew', async () => (await readFile(clusterFile, 'utf8')) === text);
+      session.close();
+    } finally {
+      await kept.close();
+    }
+  });
+});
+
 test('a failover while the gateway was restarted is told and counted', async () => {
   await withWorld(async ({ cluster, primary, standby, stateDirectory }) => {
     const candidates = cluster.servers.map(({ candidate }) => candidate);

@@ -90,6 +90,28 @@ test('a reload of a faulty configuration fails, and the old one goes on', async 
   await machine.systemctl('reload', SERVICE);
 });
 
+test('a restart with a faulty configuration ends no session, and says what is wrong until it is mended', async () => {
+  const before = await mainPid(machine);
+  await machine.shell(`psql -XAtq -h 127.0.0.1 -U postgres -c 'SELECT pg_sleep(20), 42' >/tmp/slept 2>&1 & echo started`);
+  await eventually('the session', async () => (await samples(machine)).get('pg_gateway_connections_active') === 1);
+  const mark = await machine.mark();
+  await configure(machine, '\n[log]\nlevel = "loud"\n');
+  await machine.systemctl('restart', SERVICE);
+  assert.is.not(await mainPid(machine), before);
+  await machine.logged(/log\.level = "loud"/, { unit: SERVICE, after: mark });
+  assert.is(await cluster.query('SELECT 1'), '1');
+  const status = await machine.run(['pg-gatewayctl', 'status']);
+  assert.is(status.status, 1);
+  assert.match(status.stdout, 'the configuration was rejected, an earlier one goes on');
+  await eventually('the status line', async () =>
+    (await machine.property(SERVICE, 'StatusText')).includes('the configuration was rejected'),
+  );
+  await configure(machine);
+  await machine.systemctl('reload', SERVICE);
+  assert.is((await machine.run(['pg-gatewayctl', 'status'])).status, 0);
+  assert.match(await eventually('the answer', () => machine.succeed(['cat', '/tmp/slept']).then((text) => text.trim() || undefined), { deadlineMs: 60_000 }), /42$/);
+});
+
 test('sessions are written at debug only, and a healthy stretch has no warning', async () => {
   const mark = await machine.mark();
   await machine.systemctl('restart', SERVICE);

@@ -106,6 +106,18 @@ const HEALTH: readonly (readonly [what: string, Partial<StatusInput>, health: st
       ['no new clients are accepted: it is being drained'],
     ],
     ['a crowd', { maxConnections: 3 }, 'warning', ['3 of 3 clients are there']],
+    [
+      'a configuration with one fault',
+      { rejected: ['a.toml: x: unknown key'] },
+      'warning',
+      ['the configuration was rejected, an earlier one goes on: a.toml: x: unknown key'],
+    ],
+    [
+      'one with three',
+      { rejected: ['a.toml: x: unknown key', 'second', 'third'] },
+      'warning',
+      ['the configuration was rejected, an earlier one goes on: a.toml: x: unknown key (and 2 more, see the log)'],
+    ],
     ['a full disk', { stateSaved: false }, 'warning', ['what is remembered of the cluster is not on disk']],
   ];
 

@@ -88,13 +88,14 @@ function view(name: string, server: number, observation?: Observation, fenced = 
 
 /** Metrics over sources that a test can change. */
 function setUp(views: readonly CandidateView[] = []) {
-  const state = { stats: STATS, views, epoch: 3, now: 0, state: { saved: true, writeFailures: 0 } };
+  const state = { stats: STATS, views, epoch: 3, now: 0, state: { saved: true, writeFailures: 0 }, configRejected: false };
   const metrics = new Metrics({
     stats: () => state.stats,
     candidates: () => state.views,
     epoch: () => state.epoch,
     maxConnections: () => 320,
     state: () => state.state,
+    configRejected: () => state.configRejected,
     version: '1.2.3',
     now: () => state.now,
   });
@@ -369,6 +370,13 @@ test('process metrics are there, but those that need a timer', async () => {
   }
   assert.ok(Number(series.get('pg_gateway_loop_busy_seconds_total')) > 0);
   assert.equal(Object.keys(only(series, /eventloop_lag_/)), ['nodejs_eventloop_lag_seconds']);
+});
+
+test('a configuration that was rejected is told for as long as an earlier one goes on', async () => {
+  const { state, metrics } = setUp();
+  assert.is((await scrape(metrics)).get('pg_gateway_config_rejected'), '0');
+  state.configRejected = true;
+  assert.is((await scrape(metrics)).get('pg_gateway_config_rejected'), '1');
 });
 
 test('an idle process with metrics stays idle', () => {

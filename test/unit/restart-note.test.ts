@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+import type { GivenSetting } from '#src/config.js';
 import { memoryOf } from '#src/memory.js';
 import type { Memory } from '#src/memory.js';
 import { decodeNote, encodeNote, RestartNoteKeeper } from '#src/restart-note.js';
@@ -52,6 +53,33 @@ test('the one with the longest names fits into the ledger', () => {
   assert.ok(Buffer.byteLength(encodeNote({ memory: MEMORY, slots })) <= 64 * 1024);
 });
 
+const SETTINGS: readonly GivenSetting[] = [
+  ['candidates', ['db1:5432', 'db2'], 'environment CANDIDATES'],
+  ['listen.port', 5433, '/etc/pg-gateway/pg-gateway.toml'],
+];
+
+test('the settings come back too, whatever their values are', () => {
+  const note = { ...NOTE, settings: SETTINGS };
+  assert.equal(decodeNote(encodeNote(note)), note);
+});
+
+test('settings that do not fit are left out, and nothing else is', () => {
+  const settings: readonly GivenSetting[] = [['candidates', 'x'.repeat(64 * 1024), 'environment CANDIDATES']];
+  assert.equal(decodeNote(encodeNote({ ...NOTE, settings })), NOTE);
+});
+
+const NO_SETTINGS: readonly (readonly [string, unknown])[] = [
+  ['no list', {}],
+  ['an entry that is none', ['candidates']],
+  ['an entry without its source', [['candidates', 'db1']]],
+  ['a key that is a number', [[1, 'db1', 'environment CANDIDATES']]],
+];
+for (const [what, settings] of NO_SETTINGS) {
+  test(`settings that are none are left out, and nothing else is: ${what}`, () => {
+    assert.equal(decodeNote(changed(['settings'], settings)), NOTE);
+  });
+}
+
 /** The note with one value replaced. */
 function changed(path: readonly (string | number)[], value: unknown): string {
   const note = JSON.parse(encodeNote(NOTE)) as Record<string | number, unknown>;
@@ -103,6 +131,19 @@ test('the cut goes along with each text, whatever has changed', () => {
   keeper.saveSlots([]);
   keeper.save({ ...MEMORY, cut: null });
   assert.equal(cuts, [cut, cut, null]);
+});
+
+test('settings stay until others are saved', () => {
+  const written: string[] = [];
+  const keeper = new RestartNoteKeeper({ ...NOTE, settings: SETTINGS }, (text) => written.push(text));
+  keeper.save(MEMORY);
+  keeper.saveSlots([]);
+  keeper.saveSettings([]);
+  keeper.save(MEMORY);
+  assert.equal(
+    written.map((text) => decodeNote(text)?.settings),
+    [SETTINGS, SETTINGS, [], []],
+  );
 });
 
 test('each change is written whole, memory and slots together', () => {

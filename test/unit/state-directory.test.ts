@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { ClusterFile } from '#src/cluster-file.js';
 import { GatewayError } from '#src/errors.js';
 import { forgetCluster } from '#src/forget-cluster.js';
+import type { RememberedCluster } from '#src/memory.js';
 import { createLogger } from '#src/log.js';
 import { openState, StateDirectory } from '#src/state-directory.js';
 import { Child } from '../helpers/child.js';
@@ -34,10 +35,10 @@ function refusal(action: () => unknown): string {
   }
 }
 
-function open(path: string | undefined): { state: ReturnType<typeof openState>; lines: readonly string[] } {
+function open(path: string | undefined, noted: RememberedCluster | null = null): { state: ReturnType<typeof openState>; lines: readonly string[] } {
   const lines: string[] = [];
   const logger = createLogger({ level: 'info', journal: true, write: (line) => lines.push(line.trimEnd()) });
-  return { state: openState(path, logger), lines };
+  return { state: openState(path, noted, logger), lines };
 }
 
 /** Runs while `use` does, and has claimed the directory. */
@@ -78,6 +79,22 @@ test('a start says which cluster is known', ({ folder }) => {
   const { state, lines } = open(folder);
   assert.equal(state.remembered, CLUSTER);
   assert.match(lines.join('\n'), /^<6>the cluster is known path=\S+ system_identifier=7000000000000000001 timeline=3$/);
+});
+
+test('a damaged file stops the start, unless an earlier process has said what should be in it', ({ folder }) => {
+  const file = join(folder, 'cluster.json');
+  writeFileSync(file, 'damaged');
+  assert.match(
+    refusal(() => open(folder)),
+    /^STATE_INVALID \S+: it is damaged/,
+  );
+  const { state, lines } = open(folder, CLUSTER);
+  assert.is(state.remembered, null);
+  assert.match(
+    lines.join('\n'),
+    /^<3>\S+ cannot be used, and is written anew: .* code=STATE_INVALID system_identifier=7000000000000000001 timeline=3$/,
+  );
+  assert.is(readFileSync(file, 'utf8'), 'damaged', 'who remembers the cluster writes it');
 });
 
 test('a directory that cannot be written to is an error line, and no reason to stay down', ({ folder }) => {
