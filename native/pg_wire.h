@@ -34,6 +34,10 @@ struct StartupHeader {
 inline constexpr std::size_t kStartupHeaderBytes = 8;
 // MAX_STARTUP_PACKET_LENGTH: PostgreSQL itself refuses more.
 inline constexpr std::uint32_t kMaxStartupBytes = 10000;
+// What follows the header of a CancelRequest: the process id, and a key of four bytes, since
+// protocol 3.2 of up to 256.
+inline constexpr std::uint32_t kMinCancelRest = 8;
+inline constexpr std::uint32_t kMaxCancelRest = 260;
 
 StartupHeader parse_startup_header(const std::array<std::uint8_t, kStartupHeaderBytes>& bytes);
 

@@ -21,12 +21,18 @@ ssize_t receive(int fd, void* into, std::size_t bytes, int flags = 0) {
   return got;
 }
 
-// Whoever sends one does so at once; of one in pieces nothing is made.
-bool begins_with_cancel(int client) {
-  std::array<std::uint8_t, kStartupHeaderBytes> bytes{};
-  return receive(client, bytes.data(), bytes.size(), MSG_PEEK) ==
-             static_cast<ssize_t>(bytes.size()) &&
-         parse_startup_header(bytes).kind == StartupKind::kCancelRequest;
+// Whoever sends one does so at once; of one in pieces nothing is made. A server that got its
+// beginning alone would wait for the rest.
+bool has_whole_cancel(int client) {
+  std::array<std::uint8_t, kStartupHeaderBytes + kMaxCancelRest> bytes{};
+  const ssize_t got = receive(client, bytes.data(), bytes.size(), MSG_PEEK);
+  if (got < static_cast<ssize_t>(kStartupHeaderBytes)) return false;
+  std::array<std::uint8_t, kStartupHeaderBytes> first{};
+  std::copy_n(bytes.begin(), first.size(), first.begin());
+  const StartupHeader header = parse_startup_header(first);
+  return header.kind == StartupKind::kCancelRequest && header.rest >= kMinCancelRest &&
+         header.rest <= kMaxCancelRest &&
+         got >= static_cast<ssize_t>(kStartupHeaderBytes + header.rest);
 }
 
 bool send_all(int fd, const char* bytes, std::size_t count) {
@@ -83,7 +89,7 @@ RejectProgress Rejection::advance(int client) {
     void* into = scratch.data();
     std::size_t want = scratch.size();
     if (phase_ == Phase::kHeader) {
-      if (have_ == 0 && begins_with_cancel(client)) {
+      if (have_ == 0 && has_whole_cancel(client)) {
         cancel_asked_ = true;
         return RejectProgress::kCancels;
       }

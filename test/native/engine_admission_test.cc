@@ -127,6 +127,11 @@ TEST_CASE("at the limit a CancelRequest is passed on, and nothing else") {
   ::shutdown(gone.get(), SHUT_WR);
   const UniqueFd server = test::accept_one(backend.get());
   CHECK(test::receive_to_end(server.get()).bytes == cancel);
+  // The beginning of one would keep a server waiting.
+  const UniqueFd half = gateway.connect();
+  REQUIRE(test::send_all(half.get(), cancel.substr(0, 8)));
+  CHECK(test::receive_to_end(half.get()).bytes.empty());
+  CHECK_FALSE(test::accept_one(backend.get(), 0).valid());
   // Without a server there is nothing to cancel.
   gateway.no_route();
   const UniqueFd late = gateway.connect();

@@ -117,6 +117,30 @@ TEST_CASE("a CancelRequest is left as it is, for whoever passes it on") {
   CHECK(test::receive(scene.pair.b.get(), kCancel.size()) == kCancel);
 }
 
+TEST_CASE("a CancelRequest that no server reads to its end is not passed on") {
+  const std::string header = kCancel.substr(4, 4);
+  const std::string rows[] = {
+      kCancel.substr(0, 8),                               // and nothing more
+      kCancel.substr(0, 15),                              // a byte less
+      "\0\0\0\x0f"s + header + std::string(7, 'k'),       // a key that is too short
+      "\0\0\x01\x0d"s + header + std::string(261, 'k'),   // and one that is too long
+      "\0\0\x27\x10"s + header + std::string(9992, 'k'),  // as long as any message may be
+  };
+  for (const std::string& row : rows) {
+    CAPTURE(row.size());
+    Scene scene;
+    CHECK(scene.say(row) == RejectProgress::kDone);
+    CHECK(scene.rejection.heard());
+    CHECK_FALSE(scene.rejection.answered());
+  }
+}
+
+TEST_CASE("a CancelRequest with the longest key is one") {
+  Scene scene;
+  CHECK(scene.say("\0\0\x01\x0c"s + kCancel.substr(4, 4) + std::string(260, 'k')) ==
+        RejectProgress::kCancels);
+}
+
 TEST_CASE("a CancelRequest in pieces ends in silence") {
   Scene scene;
   CHECK(scene.say(kCancel.substr(0, 5)) == RejectProgress::kWaiting);
