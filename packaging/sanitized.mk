@@ -6,7 +6,7 @@
 # The first two make build/sanitize/KIND/dataplane_test and, with HEADERS=the folder of node's headers,
 # build/sanitize/KIND/dataplane.node; the last one makes build/fuzz/native/TARGET.
 
-COMMON := -std=c++20 -g -O1 -fPIC -fno-omit-frame-pointer -pthread -Inative -Itest/native
+COMMON := -std=c++20 -g1 -O1 -fPIC -fno-omit-frame-pointer -pthread -Inative -Itest/native
 
 ifeq ($(KIND),address)
   COMPILE := g++ $(COMMON) -fsanitize=address,undefined -fno-sanitize-recover=all

@@ -7,6 +7,7 @@ import { chmod, mkdir, readdir, readFile, readlink, writeFile } from 'node:fs/pr
 import { join } from 'node:path';
 
 import { run } from '../helpers/child.js';
+import { runCtl } from '../helpers/ctl.js';
 import { Gateway } from '../helpers/gateway.js';
 import type { GatewayOptions } from '../helpers/gateway.js';
 import { MAIN, preloading, PROGRAM_ENV, temporaryFolder } from '../helpers/paths.js';
@@ -74,6 +75,16 @@ class Evidence {
       const path = join(process, 'fd', fd);
       const target = await readlink(path).catch(() => '');
       if (target.startsWith('/memfd:')) this.add('memory that is kept', await readFile(path, 'latin1'));
+    }
+  }
+
+  /** What an administrator is told. */
+  async addControl(socket: string): Promise<void> {
+    for (const what of ['status', 'sessions', 'failovers', 'reload']) {
+      for (const format of [[], ['--json']]) {
+        const { stdout, stderr } = await runCtl(socket, [what, ...format]);
+        this.add(`pg-gatewayctl ${what}`, stdout + stderr);
+      }
     }
   }
 
@@ -154,7 +165,9 @@ for (const [way, give] of Object.entries(WAYS)) {
       const evidence = new Evidence();
       try {
         const launcher = manager.earlyLauncher;
-        const gateway = await Gateway.start({ ...options(given, { STATE_DIRECTORY: state }), launcher });
+        const socket = join(folder, 'control.sock');
+        const places = { STATE_DIRECTORY: state, CONTROL_SOCKET: socket };
+        const gateway = await Gateway.start({ ...options(given, places), launcher });
         try {
           await gateway.primaryIs(server.candidate);
           const [clients] = manager.sockets;
@@ -165,7 +178,10 @@ for (const [way, give] of Object.entries(WAYS)) {
           await gateway.metric(RELOADS, { result: 'ok' }, (value) => value === 1);
           await gateway.logged('session closed');
           await evidence.addRunning(gateway);
-          evidence.assertHas('memory that is kept', /\d/);
+          evidence.assertHas('memory that is kept', /"candidates"/);
+          await evidence.addControl(socket);
+          evidence.assertHas('pg-gatewayctl status', /"health":\s*"ok"/);
+          evidence.assertHas('pg-gatewayctl sessions', /open/);
           const environment = await readFile(`/proc/${gateway.pid}/environ`, 'latin1');
           assert.is(environment.includes(SECRET), way === 'environment', 'it is where it was put, and nowhere else');
           evidence.add('--check-config', await checkConfig(gateway.configFile, given.env));
@@ -232,8 +248,10 @@ const SLIPS: Readonly<Record<string, string>> = {
 };
 
 test('a configuration that has an error: none of its lines shows what may be the password', async () => {
-  const good = options(await (WAYS['configuration file'] as (folder: string) => Promise<Given>)(''));
-  const gateway = await Gateway.start(good);
+  const folder = await temporaryFolder();
+  const socket = join(folder.path, 'control.sock');
+  const given = await (WAYS['configuration file'] as (folder: string) => Promise<Given>)('');
+  const gateway = await Gateway.start(options(given, { CONTROL_SOCKET: socket }));
   const evidence = new Evidence();
   let rejected = 0;
   try {
@@ -244,6 +262,9 @@ test('a configuration that has an error: none of its lines shows what may be the
       gateway.kill('SIGHUP');
       rejected += 1;
       await gateway.metric(RELOADS, { result: 'rejected' }, (value) => value === rejected);
+      const { stdout } = await runCtl(socket, ['status']);
+      assert.match(stdout, 'the configuration was rejected');
+      evidence.add(`status: ${slip}`, stdout);
     }
     for (const [variable, value] of [
       ['CANDIDATES', `postgres://probe:${SECRET}@db1/postgres`],
@@ -262,6 +283,7 @@ test('a configuration that has an error: none of its lines shows what may be the
     evidence.assertClean();
   } finally {
     await gateway.close();
+    await folder.close();
   }
 });
 

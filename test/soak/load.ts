@@ -48,7 +48,7 @@ export const load: Part = {
     const stand = await progress.during('load: PostgreSQL, its standby, the gateway', () => Stand.open());
     const folder = await temporaryFolder();
     const tally = new Tally(new Windows());
-    const door = await Door.open(tally, stand.gateway.clients);
+    const door = await Door.open(tally, stand.clients);
     try {
       return await run({ settings, progress, stand, tally, door, folder: folder.path });
     } finally {
@@ -76,7 +76,7 @@ async function run(course: Course): Promise<PartResult> {
   const atRest = await progress.during(
     'load: the first sessions',
     async () => {
-      const first = new Churn(tally, gateway.clients, settings.churnPerSecond);
+      const first = new Churn(tally, stand.clients, settings.churnPerSecond);
       await observeFor(FIRST_SESSIONS_MS);
       await first.stop();
       return descriptorsAtRest(stand);
@@ -86,8 +86,8 @@ async function run(course: Course): Promise<PartResult> {
   const copies = await Copies.start(tally, door.target, course.folder, settings.copyMegabytes);
   const readings = new Readings(gateway.pid, tally.windows);
   const endMs = performance.now() + settings.loadSeconds * 1000;
-  const churn = new Churn(tally, gateway.clients, settings.churnPerSecond);
-  const listeners = new Listeners(tally, gateway.clients, door.target, settings.listeners);
+  const churn = new Churn(tally, stand.clients, settings.churnPerSecond);
+  const listeners = new Listeners(tally, stand.clients, door.target, settings.listeners);
   const pgbenches = PGBENCH_LOADS.map((one) => new Pgbench(tally, door.target, one, endMs));
   const all = [churn, listeners, copies, ...pgbenches];
   const transactions = (): number => pgbenches.reduce((sum, one) => sum + one.transactions, 0);
