@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "fd_store.h"
 
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -59,6 +60,17 @@ SysError NotifyFdStore::keep(const std::string& name, int fd) {
   // FDPOLL=0: the manager would throw a descriptor away that shows EPOLLHUP, as an end of
   // a socket pair may.
   return send("FDSTORE=1\nFDPOLL=0\nFDNAME=" + name, fd);
+}
+
+// Of a connected datagram socket, POLLOUT is room in the queue of its peer (unix_dgram_poll() in
+// the kernel's net/unix/af_unix.c).
+bool NotifyFdStore::has_room() const {
+  pollfd state{socket_.get(), POLLOUT, 0};
+  int ready = 0;
+  do {
+    ready = ::poll(&state, 1, 0);
+  } while (ready < 0 && errno == EINTR);
+  return ready != 0;
 }
 
 void NotifyFdStore::drop(const std::string& name) {

@@ -27,6 +27,8 @@ class NotifyFdStore final : public FdStore {
   SysError open(const std::string& notify_socket);
   SysError keep(const std::string& name, int fd) override;
   void drop(const std::string& name) override;
+  // Whether the manager can take another message at once. True where that cannot be told.
+  bool has_room() const;
 
  private:
   SysError send(const std::string& state, int fd) const;

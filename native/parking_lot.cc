@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <climits>
 #include <cstring>
 #include <utility>
 
@@ -22,6 +23,11 @@ constexpr int kMaxMoves = 8;
 // More than any queue holds: a hostile one must not keep us for ever.
 constexpr std::size_t kMaxMessages = 1u << 16;
 constexpr unsigned kNumberShift = 40;
+// A store that refuses is asked again after a pause: each try is some messages to the manager, and
+// others wait for the lock. The first refusal may have been by chance. From 10 ms to 1.28 s.
+constexpr unsigned kPatientRefusals = 1;
+constexpr std::int64_t kFirstPauseNs = 10'000'000;
+constexpr unsigned kMostDoubled = 7;
 
 // Where peeking goes on; it stays with the socket from process to process (socket(7)). -1: always
 // at the first message. Where it is not set, a message is taken for another.
@@ -35,7 +41,7 @@ SysError set_peek_offset(int fd, int offset) {
 
 struct Peeked {
   bool any = false;  // there was a message
-  int error = 0;     // why there was none; EAGAIN: it was the last
+  int error = 0;     // why there was none, or not all of it; EAGAIN: it was the last
   bool ours = false;
   ParkedMessage message;
   std::array<UniqueFd, kMaxParkedFds> fds;
@@ -56,6 +62,13 @@ bool is_ours(const Peeked& peeked, int flags) {
       break;
   }
   return false;
+}
+
+// One of ours that has come without all of its descriptors (recvmsg(2), MSG_CTRUNC).
+bool is_cut_short(const Peeked& peeked, int flags) {
+  return (flags & (MSG_TRUNC | MSG_CTRUNC)) == MSG_CTRUNC &&
+         peeked.bytes == sizeof(ParkedMessage) && peeked.message.version == Ledger::kVersion &&
+         peeked.message.kind != ParkedKind::kNone && peeked.count < kMaxParkedFds;
 }
 
 Peeked peek(int fd) {
@@ -89,6 +102,10 @@ Peeked peek(int fd) {
     }
   }
   peeked.ours = is_ours(peeked, message.msg_flags);
+  // Not strange: there are no descriptors left to be had. It is in the queue still, whole.
+  if (is_cut_short(peeked, message.msg_flags) && next_descriptor(fd) == INT_MAX) {
+    peeked.error = EMFILE;
+  }
   return peeked;
 }
 
@@ -164,8 +181,22 @@ Result<ParkingTicket> ParkingLot::park(const ParkedMessage& message, const int* 
       if (code != EAGAIN && code != EPIPE && code != ECONNRESET && code != ENOTCONN) return ticket;
       segment->full = true;
     }
+    if (monotonic_ns() < retry_ns_) return refused_;
     if (SysError error = add_segment()) return error;
   }
+}
+
+bool ParkingLot::pauses() const {
+  return monotonic_ns() < retry_ns_ &&
+         std::all_of(segments_.begin(), segments_.end(),
+                     [](const auto& segment) { return segment->full; });
+}
+
+void ParkingLot::refused(const SysError& error) {
+  refused_ = error;
+  if (++refusals_ <= kPatientRefusals) return;
+  const unsigned doubled = std::min(refusals_ - kPatientRefusals - 1, kMostDoubled);
+  retry_ns_ = monotonic_ns() + (kFirstPauseNs << doubled);
 }
 
 std::uint32_t ParkingLot::free_number() const {
@@ -193,9 +224,11 @@ SysError ParkingLot::add_segment() {
        {std::pair{kInSuffix, segment->in.get()}, std::pair{kOutSuffix, segment->out.get()}}) {
     if (SysError error = store_->keep(name_of(segment->number, suffix), fd)) {
       discard(segment->number);  // its other end would be taken for the next one's
+      refused(error);
       return error;
     }
   }
+  refusals_ = 0;
   next_number_ = segment->number + 1;
   segments_.push_back(std::move(segment));
   return {};
@@ -292,7 +325,7 @@ SysError ParkingLot::adopt(std::uint32_t number, UniqueFd in, UniqueFd out, cons
   std::size_t offset = 0;
   for (std::size_t i = 0; i < kMaxMessages; ++i) {
     Peeked next = peek(segment->out.get());
-    if (!next.any && next.error != EAGAIN) return {"recvmsg", next.error};
+    if (next.error != 0 && next.error != EAGAIN) return {"recvmsg", next.error};
     if (!next.any) break;
     offset += next.bytes;
     if (!next.ours) {

@@ -83,6 +83,8 @@ class ParkingLot {
 
   // Parks copies of the descriptors. Error: nothing is parked.
   Result<ParkingTicket> park(const ParkedMessage& message, const int* fds, std::size_t count);
+  // Nothing can be parked, and for the moment nothing is tried: the store has refused.
+  bool pauses() const;
   // A copy has died, by Residents' word. Clears up a little.
   void died(ParkingTicket ticket, Residents& residents);
 
@@ -122,6 +124,7 @@ class ParkingLot {
   Result<ParkingTicket> append(Segment& segment, const ParkedMessage& message, const int* fds,
                                std::size_t count);
   SysError add_segment();
+  void refused(const SysError& error);
   std::uint32_t free_number() const;
   // False: it is still there.
   bool drop_first(Segment& segment);
@@ -136,6 +139,9 @@ class ParkingLot {
   std::vector<std::unique_ptr<Segment>> segments_;  // what is parked goes to the first with room
   std::uint32_t next_number_ = 0;
   std::uint64_t next_serial_ = 1;
+  unsigned refusals_ = 0;  // in a row
+  SysError refused_;       // the last of them
+  std::int64_t retry_ns_ = 0;
 };
 
 }  // namespace pg_gateway

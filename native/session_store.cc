@@ -150,6 +150,8 @@ void SessionStore::keep_pipe(Pipe& pipe) {
 }
 
 bool SessionStore::park_pipe(Pipe& pipe) {
+  // A pipe is tried again with each use: not at the cost of an id.
+  if (lot_.pauses()) return false;
   const std::uint32_t slot = pipe_slots_.take();
   if (slot == pipe_slots_.limit()) return false;
   ParkedMessage message;

@@ -139,7 +139,7 @@ export type GivenSetting = readonly [key: string, value: unknown, from: string];
 /** A configuration that knows where its values are from. */
 export interface LoadedConfig extends Config {
   readonly settings: readonly EffectiveSetting[];
-  /** All that was given: what `restoreConfig` makes the same configuration of. Secrets are in it, unmasked. */
+  /** All that was given but the secrets: what `restoreConfig` makes the same configuration of. */
   readonly given: readonly GivenSetting[];
   /** What is allowed but should not be: one line each, without secrets. */
   readonly warnings: readonly string[];

@@ -59,6 +59,9 @@ export interface LoadInput {
 
 type Settings = convict.Config<RawSettings>;
 
+const KEYS: ReadonlySet<string> = new Set(SETTINGS.map(({ key }) => key));
+const SECRETS: ReadonlySet<string> = new Set(SETTINGS.filter(({ secret }) => secret).map(({ key }) => key));
+
 /**
  * Reads every source. Reads the file system synchronously.
  * @throws {ConfigError} CONFIG_INVALID, or CONFIG_UNREADABLE if unreadable files are the only problems.
@@ -89,30 +92,35 @@ export function loadConfig(input: LoadInput): LoadedConfig {
 }
 
 /**
- * The configuration of which `given` is left, checked as any source is, but for files that it names: they are looked
- * at when they are used. Settings that are none any more are left out.
+ * The configuration of which `left` is left, checked as any source is, but for files that it names: they are looked
+ * at when they are used. Settings that are none any more are left out. Secrets are as the sources have them now,
+ * whatever else is wrong there.
  * @throws {ConfigError} CONFIG_INVALID: it is none any more.
  */
-export function restoreConfig(given: readonly GivenSetting[], env: NodeJS.ProcessEnv): LoadedConfig {
-  registerKinds();
-  const known = new Set<string>(SETTINGS.map(({ key }) => key));
+export function restoreConfig(left: readonly GivenSetting[], input: LoadInput): LoadedConfig {
+  const secrets = layersOf(readFiles(input, []), input, []).map((layer) => {
+    const ofIt: Layer = new Map([...layer].filter(([key]) => SECRETS.has(key)));
+    dropBadValues(ofIt, new Set(), []);
+    return ofIt;
+  });
   const layer: Layer = new Map(
-    given.filter(([key]) => known.has(key)).map(([key, value, from]) => [key, { value, from }]),
+    left.filter(([key]) => KEYS.has(key)).map(([key, value, from]) => [key, { value, from }]),
   );
   const problems: Problem[] = [];
   dropBadValues(layer, new Set(), problems);
-  const merged = merge([layer]);
-  if (!merged.given.has('candidates')) problems.push(invalid('candidates', 'none are set'));
+  const { raw, given } = merge([layer, ...secrets]);
+  if (!given.has('candidates')) problems.push(invalid('candidates', 'none are set'));
   if (problems.length > 0) throw new ConfigError(problems);
-  const input = { probe: merged.raw.probe, given: (key: string) => layer.get(key), env, checkRules: false };
-  return loaded(assemble(merged.raw, resolveLogin(input, []), []), merged.given, []);
+  const whose = { probe: raw.probe, given: (key: string) => given.get(key), env: input.env, checkRules: false };
+  return loaded(assemble(raw, resolveLogin(whose, []), []), given, []);
 }
 
 function loaded(config: Config, given: ReadonlyMap<string, Given>, warnings: readonly string[]): LoadedConfig {
+  const left = [...given].filter(([key]) => !SECRETS.has(key));
   return {
     ...config,
     settings: effectiveSettings(config, given),
-    given: [...given].map(([key, { value, from }]) => [key, value, from]),
+    given: left.map(([key, { value, from }]) => [key, value, from]),
     warnings,
   };
 }

@@ -236,7 +236,10 @@ export class Daemon {
   async #stop(): Promise<boolean> {
     this.#options.notifier.stopping();
     this.#cancelStatus?.();
-    if (!this.#desk.drained) await drain(this.#dataPlane, this.#current.config.drainTimeoutMs, this.#logger);
+    // A start that fails has sessions of an earlier process at most, which go on in the next one.
+    if (this.#desk.accepts && !this.#desk.drained) {
+      await drain(this.#dataPlane, this.#current.config.drainTimeoutMs, this.#logger);
+    }
     this.#desk.close();
     this.#watchdog.close();
     const { active } = this.#dataPlane.stats();
@@ -285,7 +288,7 @@ export class Daemon {
       slots: this.#slots,
       reload: () => this.reload(),
       setLogLevel: (logLevel) => {
-        this.#current.configureDataPlane({ ...this.#current.config, logLevel });
+        this.#configureDataPlane({ ...this.#current.config, logLevel });
       },
       onHold: () => {
         this.#holdChanged();
@@ -303,14 +306,14 @@ export class Daemon {
     };
     // Who has waited for longer than he may from now on is sent to the primary first, if there is one.
     if (!this.#desk.holding) route();
-    this.#current.configureDataPlane(this.#current.config);
+    this.#configureDataPlane(this.#current.config);
     if (this.#desk.holding) route();
     this.#options.notifier.status(this.#status());
   }
 
   #apply(applied: Config, live: readonly string[]): void {
     if (live.includes('sessions.max_connections')) warnOfTooMany(applied, this.#logger);
-    this.#current.configureDataPlane(applied);
+    this.#configureDataPlane(applied);
     this.#monitor.reconfigure(applied.candidates, applied.probe);
     // What is cut, and whether clients wait while the primary is suspected, are settings too.
     if (this.#verdict !== undefined) this.#route(this.#verdict);

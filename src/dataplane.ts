@@ -6,6 +6,7 @@
 
 import { createRequire } from 'node:module';
 import { isIP } from 'node:net';
+import { constants } from 'node:os';
 import { getSystemErrorName } from 'node:util';
 
 import { MAX_CLIENTS } from './config-types.js';
@@ -143,6 +144,7 @@ interface NativeEngine extends InquiryEngine {
 type EngineOptions = (DataPlaneSettings & { readonly workers: number }) | { readonly asBefore: true };
 
 interface NativeModule {
+  readonly managerHasRoom: (notifySocket: string) => boolean;
   readonly Engine: new (
     options: EngineOptions & Partial<SessionKeeping>,
     onBackendFailure: (failure: BackendFailure) => void,
@@ -180,8 +182,17 @@ function startEngine(options: EngineOptions & Partial<SessionKeeping>): DataPlan
     return plane;
   } catch (error) {
     const workers = 'workers' in options ? `${options.workers.toString()} workers` : 'the workers';
-    throw new GatewayError('DATAPLANE_START', `cannot start ${workers}: ${words(error)}`, { cause: error });
+    const message = `cannot start ${workers}: ${words(error)}${remedyOf(error)}`;
+    throw new GatewayError('DATAPLANE_START', message, { cause: error });
   }
+}
+
+/**
+ * Whether the service manager can take another message at once.
+ * @param notifySocket $NOTIFY_SOCKET. Of one that cannot be asked it is true: who sends is told why
+ */
+export function managerHasRoom(notifySocket: string): boolean {
+  return loadAddon().managerHasRoom(notifySocket);
 }
 
 export class DataPlane {
@@ -369,6 +380,12 @@ function requireInteger(name: string, value: number, min: number, max: number): 
 function requireAddress(address: string): void {
   if (isIP(address) !== 0) return;
   throw new GatewayError('DATAPLANE_ARGUMENT', `address is ${JSON.stringify(address)}: expected an IP address`);
+}
+
+/** What mends it, where that can be told. */
+function remedyOf(error: unknown): string {
+  const isOut = error instanceof Error && 'errno' in error && error.errno === constants.errno.EMFILE;
+  return isOut ? ': raise LimitNOFILE= of the service (ulimit -n): sessions of an earlier process need more' : '';
 }
 
 function words(error: unknown): string {

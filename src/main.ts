@@ -7,10 +7,10 @@ import { isIP } from 'node:net';
 import type { Candidate } from './candidates.js';
 import { parseArguments } from './cli.js';
 import type { Command } from './cli.js';
-import { ConfigError, loadConfig } from './config.js';
-import type { LoadedConfig } from './config.js';
+import { ConfigError, loadConfig, restoreConfig } from './config.js';
+import type { LoadInput } from './config.js';
 import type { DaemonOptions } from './daemon.js';
-import { WORKERS_STOP_MS } from './dataplane.js';
+import { managerHasRoom, WORKERS_STOP_MS } from './dataplane.js';
 import { EXIT, GatewayError } from './errors.js';
 import { forgetCluster } from './forget-cluster.js';
 import { createLogger } from './log.js';
@@ -82,8 +82,13 @@ function makeRoomForLookUps(candidates: readonly Candidate[]): void {
 }
 
 /** What a start goes by. */
-function prepare(load: () => LoadedConfig, inherited: InheritedSockets, logger: Logger): Prepared {
-  const { config, dataPlane, rejected } = begin({ load, inherited, env: process.env });
+function prepare(input: LoadInput, inherited: InheritedSockets, logger: Logger): Prepared {
+  const { config, dataPlane, rejected } = begin({
+    load: () => loadConfig(input),
+    restore: (left) => restoreConfig(left, input),
+    inherited,
+    notifySocket: input.env['NOTIFY_SOCKET'],
+  });
   logger.setLevel(config.logLevel);
   if (rejected !== undefined) {
     logProblems(rejected, logger);
@@ -102,7 +107,7 @@ function prepare(load: () => LoadedConfig, inherited: InheritedSockets, logger: 
 }
 
 async function run(command: RunCommand, logger: Logger): Promise<number> {
-  const load = (): LoadedConfig => loadConfig({ env: process.env, overrides: command.overrides, file: command.file });
+  const input = { env: process.env, overrides: command.overrides, file: command.file };
   let requestStop = (_: string): void => undefined;
   const stopSignal = new Promise<string>((resolve) => {
     requestStop = resolve;
@@ -118,13 +123,14 @@ async function run(command: RunCommand, logger: Logger): Promise<number> {
     reload();
   });
   const inherited = inheritedSockets(process.env, process.pid);
-  const prepared = prepare(load, inherited, logger);
-  const notifier = await createNotifier(logger);
+  const prepared = prepare(input, inherited, logger);
+  const notifySocket = process.env['NOTIFY_SOCKET'] ?? '';
+  const notifier = await createNotifier(logger, { hasRoom: () => managerHasRoom(notifySocket) });
   // It brings most of the program along, for which no session should wait.
   const { startDaemon } = await import('./late.js');
   const started = startDaemon({
     ...prepared,
-    reload: load,
+    reload: () => loadConfig(input),
     inherited,
     notifier,
     logger,

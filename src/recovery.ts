@@ -7,8 +7,8 @@
 // A configuration that cannot be used is refused as it is by a reload: they go on, and
 // new ones come, by that of the process before, which is in its note.
 
-import { ConfigError, restoreConfig } from './config.js';
-import type { Config, LoadedConfig } from './config-types.js';
+import { ConfigError } from './config.js';
+import type { Config, GivenSetting, LoadedConfig } from './config-types.js';
 import { MAX_EPOCH, openDataPlane, reopenDataPlane, WORKERS_STOP_MS } from './dataplane.js';
 import type { DataPlane, DataPlaneSettings } from './dataplane.js';
 import { descriptorShare, maxConnectionsOf } from './descriptor-limit.js';
@@ -35,9 +35,11 @@ export function dataPlaneSettings(config: Config): DataPlaneSettings {
 export interface BeginOptions {
   /** Throws ConfigError. */
   readonly load: () => LoadedConfig;
+  /** What it was of which this is left. Throws ConfigError. */
+  readonly restore: (left: readonly GivenSetting[]) => LoadedConfig;
   readonly inherited: InheritedSockets;
-  /** NOTIFY_SOCKET is the service manager, in whose store sessions outlive this process. */
-  readonly env: NodeJS.ProcessEnv;
+  /** $NOTIFY_SOCKET: the service manager, in whose store sessions outlive this process. */
+  readonly notifySocket: string | undefined;
 }
 
 export interface Beginning {
@@ -52,8 +54,7 @@ export interface Beginning {
  * Reads the configuration and starts the workers.
  * @throws GatewayError CONFIG_INVALID, CONFIG_UNREADABLE, DATAPLANE_LOAD, DATAPLANE_START
  */
-export function begin({ load, inherited, env }: BeginOptions): Beginning {
-  const notifySocket = env['NOTIFY_SOCKET'];
+export function begin({ load, restore, inherited, notifySocket }: BeginOptions): Beginning {
   const keeping = { ...(notifySocket === undefined ? {} : { notifySocket }), stored: inherited.stored };
   let rejected: ConfigError;
   try {
@@ -65,7 +66,7 @@ export function begin({ load, inherited, env }: BeginOptions): Beginning {
     rejected = error;
   }
   const dataPlane = reopenDataPlane(keeping);
-  const config = configOf(dataPlane, env);
+  const config = configBefore(dataPlane, restore);
   if (config === undefined) {
     dataPlane.close(WORKERS_STOP_MS);
     throw rejected;
@@ -75,10 +76,10 @@ export function begin({ load, inherited, env }: BeginOptions): Beginning {
 }
 
 /** By which the process before went, if it has left that and it is still good. */
-function configOf({ recovery: { note } }: DataPlane, env: NodeJS.ProcessEnv): LoadedConfig | undefined {
+function configBefore({ recovery: { note } }: DataPlane, restore: BeginOptions['restore']): LoadedConfig | undefined {
   const settings = note === undefined ? undefined : decodeNote(note)?.settings;
   try {
-    return settings === undefined ? undefined : restoreConfig(settings, env);
+    return settings === undefined ? undefined : restore(settings);
   } catch (error) {
     if (error instanceof ConfigError) return undefined;
     throw error;

@@ -2,9 +2,8 @@
 // What one gateway tells the next across a restart or a crash, so that sessions which
 // outlive it go on meaning what they meant: the election's memory, whose epochs the
 // sessions carry, and which slot of the data plane is which server's. And by which
-// settings it went, for a next one that finds none it could go by: the sessions are not
-// to end of that. (The password of the probes is one of them: the ledger is memory, which
-// nobody but root can open.)
+// settings it went, but secrets, for a next one that finds none it could go by: the
+// sessions are not to end of that.
 //
 // It lies in the data plane's ledger (native/ledger.h) and is read back as hostile
 // input: a note that is not wholly good is none.

@@ -31,7 +31,8 @@ export interface StoredDescriptor {
 
 /** SD_LISTEN_FDS_START of sd_listen_fds(3). */
 const FIRST_FD = 3;
-const MAX_FDS = 4096;
+/** More than the store and all sockets can be: FileDescriptorStoreMax= of the unit is 4096. */
+const MAX_FDS = 65_536;
 
 type Purpose = 'clients' | 'metrics' | 'control';
 
@@ -167,12 +168,20 @@ export interface SdNotify {
 
 export interface NotifierOptions {
   readonly env?: NodeJS.ProcessEnv;
+  /**
+   * Whether the manager has room for another message: libsystemd waits for that, for ever if need be, on the thread that
+   * everything else waits for. Left out: it always has.
+   */
+  readonly hasRoom?: () => boolean;
   readonly load?: () => Promise<{ readonly default: SdNotify }>;
   readonly timers?: Timers;
 }
 
 const STATUS_INTERVAL_MS = 1000;
 const MAX_STATUS_CHARS = 1024;
+/** How often a manager that does not read is looked at again, and how much waits for it: some reloads. */
+const ROOM_EVERY_MS = 100;
+const MAX_WAITING = 16;
 
 /** Never rejects: where sd-notify cannot be loaded and systemd waits for notifications, one warning is logged. */
 export async function createNotifier(logger: Logger, options: NotifierOptions = {}): Promise<Notifier> {
@@ -181,7 +190,7 @@ export async function createNotifier(logger: Logger, options: NotifierOptions = 
   if (socket === undefined || socket === '') return SILENT;
   try {
     const module = await (options.load ?? (() => import('sd-notify')))();
-    return new SystemdNotifier(module.default, logger, options.timers ?? systemTimers);
+    return new SystemdNotifier(module.default, logger, options);
   } catch (error) {
     logger.warning('systemd gets no notifications: the optional package sd-notify could not be loaded', {
       reason: firstLine(error),
@@ -206,6 +215,10 @@ class SystemdNotifier implements Notifier {
   readonly #sd: SdNotify;
   readonly #logger: Logger;
   readonly #timers: Timers;
+  readonly #hasRoom: () => boolean;
+  /** What the manager must hear, in this order. */
+  #unsaid: (() => void)[] = [];
+  #cancelUnsaid: (() => void) | undefined;
   #sentStatus: string | undefined;
   #waitingStatus: string | undefined;
   #sentAt = -Infinity;
@@ -213,15 +226,16 @@ class SystemdNotifier implements Notifier {
   #failed = false;
   #closed = false;
 
-  constructor(sd: SdNotify, logger: Logger, timers: Timers) {
+  constructor(sd: SdNotify, logger: Logger, { timers, hasRoom }: NotifierOptions) {
     this.#sd = sd;
     this.#logger = logger;
-    this.#timers = timers;
+    this.#timers = timers ?? systemTimers;
+    this.#hasRoom = hasRoom ?? (() => true);
     this.watchdogIntervalMs = sd.watchdogInterval();
   }
 
   ready(): void {
-    this.#send(() => {
+    this.#say(() => {
       this.#sd.ready();
     });
   }
@@ -229,18 +243,20 @@ class SystemdNotifier implements Notifier {
   reloading(): void {
     // process.hrtime is CLOCK_MONOTONIC on Linux (libuv), the clock that MONOTONIC_USEC= is compared with.
     const usec = process.hrtime.bigint() / 1000n;
-    this.#send(() => {
+    this.#say(() => {
       this.#sd.sendState(`RELOADING=1\nMONOTONIC_USEC=${usec.toString()}`);
     });
   }
 
   stopping(): void {
+    if (!this.#hasRoom()) return; // it will see
     this.#send(() => {
       this.#sd.stopping(process.pid);
     });
   }
 
   watchdog(): void {
+    if (!this.#hasRoom()) return; // one that does not read does not count either
     this.#send(() => {
       this.#sd.watchdog();
     });
@@ -257,14 +273,38 @@ class SystemdNotifier implements Notifier {
     this.#cancelTimer?.();
     this.#cancelTimer = undefined;
     this.#waitingStatus = undefined;
+    this.#cancelUnsaid?.();
+    this.#cancelUnsaid = undefined;
+    this.#unsaid = [];
+  }
+
+  /** Now, or as soon as the manager has room for it. */
+  #say(run: () => void): void {
+    if (this.#closed) return;
+    this.#unsaid = [...this.#unsaid, run].slice(-MAX_WAITING);
+    if (this.#cancelUnsaid === undefined) this.#sayUnsaid();
+  }
+
+  #sayUnsaid(): void {
+    for (let run = this.#unsaid[0]; run !== undefined; run = this.#unsaid[0]) {
+      if (!this.#hasRoom()) {
+        this.#cancelUnsaid = this.#timers.after(ROOM_EVERY_MS, () => {
+          this.#cancelUnsaid = undefined;
+          this.#sayUnsaid();
+        });
+        return;
+      }
+      this.#unsaid.shift();
+      this.#send(run);
+    }
   }
 
   #sendWaitingStatus(): void {
     const text = this.#waitingStatus;
     if (text === undefined || text === this.#sentStatus) return;
     const dueInMs = this.#sentAt + STATUS_INTERVAL_MS - this.#timers.now();
-    if (dueInMs > 0) {
-      this.#cancelTimer = this.#timers.after(dueInMs, () => {
+    if (dueInMs > 0 || !this.#hasRoom()) {
+      this.#cancelTimer = this.#timers.after(dueInMs > 0 ? dueInMs : STATUS_INTERVAL_MS, () => {
         this.#cancelTimer = undefined;
         this.#sendWaitingStatus();
       });

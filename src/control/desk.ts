@@ -126,6 +126,11 @@ export class ControlDesk implements Desk {
     return this.#hold.timeoutMs(configuredMs);
   }
 
+  /** Clients have been accepted: a stop may wait for what they do. */
+  get accepts(): boolean {
+    return this.#state === 'open';
+  }
+
   /** Clients are accepted: from now on it can be ordered otherwise. */
   opened(): void {
     this.#state = 'open';

@@ -65,6 +65,6 @@ export class ConfigMachine {
 }
 
 /** The values alone. */
-export function withoutSettings({ settings: _, warnings: __, ...config }: LoadedConfig): object {
+export function withoutSettings({ settings: _, given: __, warnings: ___, ...config }: LoadedConfig): object {
   return config;
 }

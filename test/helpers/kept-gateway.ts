@@ -9,11 +9,14 @@ import { ServiceManager } from './service-manager.js';
 
 export class KeptGateway {
   readonly #manager: ServiceManager;
+  readonly #early: boolean;
+  #limit: readonly string[] = [];
   #options: GatewayOptions;
   #current: Gateway;
 
-  private constructor(manager: ServiceManager, options: GatewayOptions, first: Gateway) {
+  private constructor(manager: ServiceManager, early: boolean, options: GatewayOptions, first: Gateway) {
     this.#manager = manager;
+    this.#early = early;
     this.#options = options;
     this.#current = first;
   }
@@ -21,9 +24,9 @@ export class KeptGateway {
   /** @param early whether sessions go on before Node begins, as in the unit that the package has; or once it has begun */
   static async start(options: GatewayOptions, { early = true } = {}): Promise<KeptGateway> {
     const manager = await ServiceManager.start([['primary', 'tcp4']], { store: true });
-    const all = { ...options, launcher: early ? manager.earlyLauncher : manager.launcher };
+    const launcher = manager.launcherBy([], early);
     try {
-      return new KeptGateway(manager, all, await Gateway.start(all));
+      return new KeptGateway(manager, early, options, await Gateway.start({ ...options, launcher }));
     } catch (error) {
       await manager.close();
       throw error;
@@ -52,6 +55,11 @@ export class KeptGateway {
     this.#options = { ...this.#options, config: text };
   }
 
+  /** RLIMIT_NOFILE of the processes from the next on; undefined: that of the tests. */
+  limitDescriptors(count: number | undefined): void {
+    this.#limit = count === undefined ? [] : ['prlimit', `--nofile=${count}:${count}`];
+  }
+
   /** Ends the process by a signal and starts the next one, as systemd would. */
   async restart(signal: NodeJS.Signals, meanwhile?: () => Promise<void>): Promise<Gateway> {
     this.#current.kill(signal);
@@ -63,7 +71,10 @@ export class KeptGateway {
     const last = this.#current;
     await last.ended;
     await meanwhile?.();
-    this.#current = await Gateway.start(this.#options);
+    this.#current = await Gateway.start({
+      ...this.#options,
+      launcher: this.#manager.launcherBy(this.#limit, this.#early),
+    });
     await last.close();
     return this.#current;
   }

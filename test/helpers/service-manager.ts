@@ -5,7 +5,7 @@
 
 import { join } from 'node:path';
 
-import { Child } from './child.js';
+import { Child, succeed } from './child.js';
 import { ADDON, PRELOAD, temporaryFolder, testFile } from './paths.js';
 import type { TemporaryFolder } from './paths.js';
 import type { Host } from './network.js';
@@ -26,6 +26,15 @@ export type Notification = ReadonlyMap<string, string>;
 
 const SCRIPT = testFile('helpers/service-manager.py');
 const START_DEADLINE_MS = 60_000;
+/** Ends when the queue of a datagram socket is full. */
+const FILL = `
+import socket, sys
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+s.connect(sys.argv[1]); s.setblocking(False)
+try:
+    while True: s.send(b"X_FILL=1")
+except BlockingIOError: pass
+`;
 
 export class ServiceManager {
   /** In the order they are handed over; where clients reach them. */
@@ -91,13 +100,14 @@ export class ServiceManager {
 
   /** The same, with the addon loaded ahead of `node`, as in the unit that the package has. */
   get earlyLauncher(): readonly string[] {
-    const [node = '', ...before] = [...this.launcher].reverse();
-    return [
-      ...before.reverse(),
-      '/usr/bin/env',
-      `LD_PRELOAD=${PRELOAD === undefined ? '' : `${PRELOAD}:`}${ADDON}`,
-      node,
-    ];
+    return this.launcherBy([], true);
+  }
+
+  /** The same by way of another program, such as prlimit(1); `early`: with the addon loaded ahead of `node`. */
+  launcherBy(program: readonly string[], early: boolean): readonly string[] {
+    const before = this.launcher.slice(0, -1);
+    const preload = ['/usr/bin/env', `LD_PRELOAD=${PRELOAD === undefined ? '' : `${PRELOAD}:`}${ADDON}`];
+    return [...before, ...program, ...(early ? preload : []), process.execPath];
   }
 
   /** Where a service of this manager has to say what it does, if it is not started by `launcher`. */
@@ -108,6 +118,17 @@ export class ServiceManager {
   /** Waits for one for which `accept` holds; those before the number `from` are not looked at. */
   notified(what: string, accept: (notification: Notification) => boolean, from = 0): Promise<Notification> {
     return this.#child.output(what, (stdout) => parse(stdout).slice(from).find(accept));
+  }
+
+  /** From now on it reads nothing, and has no room for more. */
+  async deafen(): Promise<void> {
+    this.#child.kill('SIGSTOP');
+    await succeed([...this.#enter, 'python3', '-c', FILL, this.notifySocket]);
+  }
+
+  /** It reads again. */
+  hear(): void {
+    this.#child.kill('SIGCONT');
   }
 
   /** Its sockets, and what it has kept, end with it, as with the machine. */

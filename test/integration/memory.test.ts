@@ -251,7 +251,7 @@ test('over a restart a file that was damaged meanwhile ends no session, and is w
         `${clusterFile} cannot be used, and is written anew: the process before knew the cluster`,
         { code: 'STATE_INVALID', timeline: '1' },
       );
-      assert.is(line.priority, 'err');
+      assert.is(line.level, 'err');
       assert.equal(await session.query(WHERE), [String(primary.port)]);
       await eventually('the file anew', async () => (await readFile(clusterFile, 'utf8')) === text);
       session.close();

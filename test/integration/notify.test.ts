@@ -190,6 +190,25 @@ test('no watchdog ping while the control plane stands still, and sessions go on'
   });
 });
 
+test('a manager that does not read holds nothing up, and hears in the end what it must', async () => {
+  await withService(WATCHED, async ({ gateway, manager }) => {
+    await expectPings(manager);
+    await manager.deafen();
+    const from = manager.notifications.length;
+    // Several pings and states that cannot be sent, and one reload.
+    const mark = gateway.mark;
+    gateway.kill('SIGHUP');
+    await gateway.logged('configuration reloaded', {}, undefined, mark);
+    await observeFor(3 * WATCHDOG_MS);
+    assert.is((await gateway.http('/readyz')).status, 200);
+    (await PgSession.open(gateway.clients)).close();
+    manager.hear();
+    await manager.notified('RELOADING=1', says('RELOADING', '1'), from);
+    await manager.notified('READY=1', says('READY', '1'), from);
+    await expectPings(manager);
+  });
+});
+
 test('without WATCHDOG_USEC there are no pings', async () => {
   await withService({}, async ({ gateway, manager }) => {
     await manager.notified('READY=1', says('READY', '1'));

@@ -92,7 +92,10 @@ test('the status says so until a reload finds a good one', async () => {
     const next = await gateway.restart('SIGTERM', () => rm(socket, { force: true }));
     const told = await status();
     assert.is(told.status, 1);
-    assert.match(told.stdout, /! the configuration was rejected, an earlier one goes on: \S+: sessions\.loud: unknown key/);
+    assert.match(
+      told.stdout,
+      /! the configuration was rejected, an earlier one goes on: \S+: sessions\.loud: unknown key/,
+    );
 
     // Another fault is another answer; the old one still goes on.
     await next.configure('[[');

@@ -140,6 +140,37 @@ test('sessions go on where the addon was not loaded ahead of Node', async () => 
   }
 });
 
+test('a start that fails is over at once, however long a stop may wait, and the next one has the sessions', async () => {
+  await withGateway(async (gateway) => {
+    const session = await PgSession.open(gateway.clients);
+    gateway.set({ DRAIN_TIMEOUT_MS: '120000', METRICS_PORT: String(cluster.primary.port) });
+    const failure = await gateway.restart('SIGKILL').then(() => 'it has started', String);
+    assert.match(failure, 'LISTEN_FAILED');
+    assert.not.match(failure, 'waiting for sessions to end');
+    gateway.set({ METRICS_PORT: '0' });
+    await gateway.next();
+    assert.equal(await session.query('SELECT pg_backend_pid()'), [String(session.processId)]);
+    session.close();
+  });
+});
+
+test('a start with fewer descriptors than the sessions need is refused, and loses none', async () => {
+  await withGateway(async (gateway) => {
+    const sessions = await Promise.all(Array.from({ length: 30 }, () => PgSession.open(gateway.clients)));
+    gateway.limitDescriptors(64);
+    const failure = await gateway.restart('SIGKILL').then(() => 'it has started', String);
+    assert.match(failure, 'code=DATAPLANE_START');
+    assert.match(failure, 'LimitNOFILE=');
+    gateway.limitDescriptors(undefined);
+    const next = await gateway.next();
+    await next.logged('sessions of an earlier process taken up', { recovered: '30', not_whole: '0', missing: '0' });
+    for (const session of sessions) {
+      assert.equal(await session.query('SELECT pg_backend_pid()'), [String(session.processId)]);
+      session.close();
+    }
+  });
+});
+
 test('what was under way while nobody was there arrives afterwards', async () => {
   await withGateway(async (gateway) => {
     const psql = startPsql(gateway.clients);

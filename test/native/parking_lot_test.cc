@@ -51,6 +51,19 @@ class Guests final : public ParkingLot::Residents {
     guests_[slot] = {ticket.value(), message.id, inode_of(own.get())};
     return {};
   }
+  // With two descriptors, as a session that has a server.
+  SysError arrive_twofold(std::uint32_t slot) {
+    ParkedMessage message;
+    message.slot = slot;
+    message.id = next_id_++;
+    const UniqueFd client(::eventfd(0, EFD_CLOEXEC));
+    const UniqueFd backend(::eventfd(0, EFD_CLOEXEC));
+    Result<ParkingTicket> ticket =
+        lot_.park(message, std::array{client.get(), backend.get()}.data(), 2);
+    if (!ticket.ok()) return ticket.error();
+    guests_[slot] = {ticket.value(), message.id, inode_of(client.get())};
+    return {};
+  }
   void leave(std::uint32_t slot) {
     const ParkingTicket ticket = guests_.at(slot).ticket;
     guests_.erase(slot);
@@ -104,15 +117,21 @@ class UnsureStore final : public FdStore {
  public:
   explicit UnsureStore(Shelf& shelf) : store_(shelf.store()) {}
   SysError keep(const std::string& name, int fd) override {
+    ++calls_;
     if (fail_in_ > 0 && --fail_in_ == 0) return {"sendmsg", EAGAIN};
+    if (refuses_) return {"sendmsg", ECONNREFUSED};
     return store_->keep(name, fd);
   }
   void drop(const std::string& name) override { store_->drop(name); }
   void fail_in(int calls) { fail_in_ = calls; }
+  void refuse(bool refuses) { refuses_ = refuses; }
+  int calls() const { return calls_; }
 
  private:
   std::unique_ptr<FdStore> store_;
   int fail_in_ = 0;
+  bool refuses_ = false;
+  int calls_ = 0;
 };
 
 struct Lot {
@@ -219,6 +238,67 @@ TEST_CASE("parking lot: a store that fails leaves no half of a queue behind") {
     // Names are not used again: the manager may still have the first.
     CHECK(all.shelf.kept().contains("lot-1-in"));
   }
+}
+
+TEST_CASE("parking lot: a store that goes on refusing is asked now and then, and used again") {
+  Lot all(kSmallBuffer);
+  all.store.refuse(true);
+  const std::int64_t begun = monotonic_ns();
+  int asked = 0;
+  int paused = 0;
+  while (monotonic_ns() - begun < 100 * 1'000'000) {
+    CHECK(all.guests.arrive(0).code == ECONNREFUSED);
+    ++asked;
+    if (all.lot.pauses()) ++paused;
+  }
+  // The first twice at once; then after 10, 20, 40 and 80 ms.
+  CHECK(all.store.calls() >= 3);
+  CHECK(all.store.calls() <= 6);
+  CHECK(paused > asked / 2);
+  CHECK(all.lot.segments() == 0);
+  CHECK(all.shelf.kept().empty());
+  all.store.refuse(false);
+  CHECK(test::eventually([&] { return !all.guests.arrive(0); }));
+  CHECK_FALSE(all.lot.pauses());
+  CHECK(all.guests.all_found(all.shelf));
+}
+
+TEST_CASE("parking lot: a queue that has room is used while the store refuses another") {
+  Lot all(kSmallBuffer);
+  std::uint32_t slot = 0;
+  REQUIRE_FALSE(all.guests.arrive(slot++));
+  all.store.refuse(true);
+  while (!all.guests.arrive(slot)) ++slot;
+  for (int i = 0; i < 3; ++i) CHECK(all.guests.arrive(slot));
+  CHECK(all.lot.pauses());
+  all.guests.leave(0);
+  CHECK_FALSE(all.lot.pauses());
+  CHECK_FALSE(all.guests.arrive(slot));
+  CHECK(all.guests.all_found(all.shelf));
+}
+
+TEST_CASE("parking lot: a process that has too few descriptors is told so, and loses nothing") {
+  Lot all(kSmallBuffer);
+  for (std::uint32_t slot = 0; slot < 5; ++slot) REQUIRE_FALSE(all.guests.arrive_twofold(slot));
+  for (const unsigned spare : {4U, 5U}) {  // between two messages, and within one
+    CAPTURE(spare);
+    Shelf unused;
+    const std::unique_ptr<FdStore> store = unused.store();
+    ParkingLot next(*store);
+    StoredFds stored = all.shelf.copies();
+    auto& [number, pair] = *stored.segments.begin();
+    std::vector<std::array<UniqueFd, kMaxParkedFds>> held;
+    const test::FdExhaustion few(spare);
+    const SysError error = next.adopt(
+        number, std::move(pair.first), std::move(pair.second),
+        [&](const ParkedMessage&, ParkingTicket, std::array<UniqueFd, kMaxParkedFds> fds) {
+          held.push_back(std::move(fds));
+        });
+    CHECK(error.code == EMFILE);
+    CHECK(passes(error));
+    CHECK(held.size() == 2);
+  }
+  CHECK(all.guests.all_found(all.shelf));
 }
 
 TEST_CASE("parking lot: out of descriptors") {

@@ -92,7 +92,9 @@ test('a reload of a faulty configuration fails, and the old one goes on', async 
 
 test('a restart with a faulty configuration ends no session, and says what is wrong until it is mended', async () => {
   const before = await mainPid(machine);
-  await machine.shell(`psql -XAtq -h 127.0.0.1 -U postgres -c 'SELECT pg_sleep(20), 42' >/tmp/slept 2>&1 & echo started`);
+  await machine.shell(
+    `psql -XAtq -h 127.0.0.1 -U postgres -c 'SELECT pg_sleep(20), 42' >/tmp/slept 2>&1 & echo started`,
+  );
   await eventually('the session', async () => (await samples(machine)).get('pg_gateway_connections_active') === 1);
   const mark = await machine.mark();
   await configure(machine, '\n[log]\nlevel = "loud"\n');
@@ -109,7 +111,14 @@ test('a restart with a faulty configuration ends no session, and says what is wr
   await configure(machine);
   await machine.systemctl('reload', SERVICE);
   assert.is((await machine.run(['pg-gatewayctl', 'status'])).status, 0);
-  assert.match(await eventually('the answer', () => machine.succeed(['cat', '/tmp/slept']).then((text) => text.trim() || undefined), { deadlineMs: 60_000 }), /42$/);
+  assert.match(
+    await eventually(
+      'the answer',
+      () => machine.succeed(['cat', '/tmp/slept']).then((text) => text.trim() || undefined),
+      { deadlineMs: 60_000 },
+    ),
+    /42$/,
+  );
 });
 
 test('sessions are written at debug only, and a healthy stretch has no warning', async () => {

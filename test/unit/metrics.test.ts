@@ -88,7 +88,14 @@ function view(name: string, server: number, observation?: Observation, fenced = 
 
 /** Metrics over sources that a test can change. */
 function setUp(views: readonly CandidateView[] = []) {
-  const state = { stats: STATS, views, epoch: 3, now: 0, state: { saved: true, writeFailures: 0 }, configRejected: false };
+  const state = {
+    stats: STATS,
+    views,
+    epoch: 3,
+    now: 0,
+    state: { saved: true, writeFailures: 0 },
+    configRejected: false,
+  };
   const metrics = new Metrics({
     stats: () => state.stats,
     candidates: () => state.views,

@@ -82,7 +82,7 @@ test('there is an alert for each of these situations, and each has what it needs
   const names = RULES.map(({ name }) => name);
   for (const what of [
     ...['Down', 'Absent', 'NoPrimary', 'SplitBrain', 'ServerFenced', 'Failover', 'ProbeFailing'],
-    ...['ClientsHeld', 'ClientsRejected', 'SessionsNearLimit', 'WorkerStalled'],
+    ...['ClientsHeld', 'ClientsRejected', 'SessionsNearLimit', 'WorkerStalled', 'ConfigRejected'],
   ]) {
     assert.ok(names.includes(`PgGateway${what}`), what);
   }

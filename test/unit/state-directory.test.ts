@@ -35,7 +35,10 @@ function refusal(action: () => unknown): string {
   }
 }
 
-function open(path: string | undefined, noted: RememberedCluster | null = null): { state: ReturnType<typeof openState>; lines: readonly string[] } {
+function open(
+  path: string | undefined,
+  noted: RememberedCluster | null = null,
+): { state: ReturnType<typeof openState>; lines: readonly string[] } {
   const lines: string[] = [];
   const logger = createLogger({ level: 'info', journal: true, write: (line) => lines.push(line.trimEnd()) });
   return { state: openState(path, noted, logger), lines };

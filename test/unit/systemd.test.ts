@@ -54,7 +54,7 @@ const MALFORMED: readonly (readonly [env: NodeJS.ProcessEnv, message: RegExp])[]
   [{ LISTEN_PID: '', LISTEN_FDS: '1' }, /LISTEN_PID="": a whole number/],
   [{ LISTEN_PID: '4711', LISTEN_FDS: '1x' }, /LISTEN_FDS="1x": a whole number/],
   [{ LISTEN_PID: '4711', LISTEN_FDS: '-1' }, /LISTEN_FDS="-1": a whole number/],
-  [{ LISTEN_PID: '4711', LISTEN_FDS: '100000' }, /LISTEN_FDS=100000: at most 4096/],
+  [{ LISTEN_PID: '4711', LISTEN_FDS: '100000' }, /LISTEN_FDS=100000: at most 65536/],
   [{ LISTEN_PID: '4711', LISTEN_FDS: '2', LISTEN_FDNAMES: 'primary' }, /holds 1 names for the 2 sockets/],
   [{ LISTEN_PID: '4711', LISTEN_FDS: '1', LISTEN_FDNAMES: '' }, /holds 0 names for the 1 sockets/],
   [{ LISTEN_PID: '4711', LISTEN_FDS: '1', LISTEN_FDNAMES: 'a:b' }, /holds 2 names for the 1 sockets/],
@@ -165,11 +165,15 @@ function fakeSd(sent: string[]): SdNotify {
 
 const ENV = { NOTIFY_SOCKET: '/run/systemd/notify' };
 
-async function fakeNotifier(sent: string[]) {
+async function fakeNotifier(sent: string[], hasRoom?: () => boolean) {
   const timers = new FakeTimers();
   const { logger, log } = recorder();
   const load = () => Promise.resolve({ default: fakeSd(sent) });
-  return { timers, log, notifier: await createNotifier(logger, { env: ENV, load, timers }) };
+  return {
+    timers,
+    log,
+    notifier: await createNotifier(logger, { env: ENV, load, timers, ...(hasRoom && { hasRoom }) }),
+  };
 }
 
 test('notifier: each message, the pid with STOPPING, the clock with RELOADING', async () => {
@@ -225,6 +229,42 @@ test('notifier: close drops the status that waits', async () => {
   notifier.status('c');
   timers.advance(5000);
   assert.equal(sent, ['STATUS=a']);
+  assert.is(timers.pending, 0);
+});
+
+test('notifier: nothing is sent to a manager that does not read; what it must hear, it hears in the end', async () => {
+  const sent: string[] = [];
+  const manager = { reads: false };
+  const { notifier, timers } = await fakeNotifier(sent, () => manager.reads);
+  notifier.ready();
+  notifier.status('a');
+  notifier.watchdog();
+  notifier.reloading();
+  notifier.ready();
+  timers.advance(60_000);
+  assert.equal(sent, []);
+  notifier.status('b');
+  manager.reads = true;
+  timers.advance(1000);
+  assert.equal(
+    sent.map((text) => text.replace(/\n.*/s, '')),
+    ['READY=1', 'RELOADING=1', 'READY=1', 'STATUS=b'],
+  );
+  notifier.watchdog();
+  assert.is(sent.at(-1), 'WATCHDOG=1');
+
+  manager.reads = false;
+  for (let reload = 0; reload < 1000; reload += 1) notifier.ready();
+  notifier.stopping();
+  manager.reads = true;
+  timers.advance(100);
+  assert.is(sent.length, 5 + 16, 'no more than some reloads wait');
+  manager.reads = false;
+  notifier.ready();
+  notifier.close();
+  manager.reads = true;
+  timers.advance(60_000);
+  assert.is(sent.length, 5 + 16);
   assert.is(timers.pending, 0);
 });
 
