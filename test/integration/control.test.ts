@@ -6,7 +6,8 @@ import { chmod } from 'node:fs/promises';
 
 import type { FailoversDocument, StatusDocument } from '#src/control/documents.js';
 import { ActivatedGateway } from '../helpers/activated-gateway.js';
-import { ControlledGateway, runCtl } from '../helpers/ctl.js';
+import { run } from '../helpers/child.js';
+import { ControlledGateway, CTL, runCtl } from '../helpers/ctl.js';
 import type { GatewayOptions } from '../helpers/gateway.js';
 import { KeptGateway } from '../helpers/kept-gateway.js';
 import { temporaryFolder } from '../helpers/paths.js';
@@ -107,6 +108,30 @@ test('status: on a good day, with a standby down, without a primary, and when no
     assert.match(gone.stdout, /"code": "CONTROL_UNREACHABLE"/u);
     assert.match(gone.stderr, /^pg-gatewayctl: CONTROL_UNREACHABLE: cannot ask the gateway at /u);
   });
+});
+
+test('colours are for a terminal alone, and not for one that wants none', async () => {
+  await withCluster(
+    {},
+    async (_, controlled) => {
+      assert.not.match((await controlled.ctl('status')).stdout, '\u001b');
+      // pty.spawn(): the program has a terminal, whose other end is read.
+      const inTerminal = 'import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))';
+      const command = ['python3', '-c', inTerminal, process.execPath, CTL, '--socket', controlled.socket, 'status'];
+      for (const [more, colours] of [
+        [{}, true],
+        [{ NO_COLOR: '1' }, false],
+        [{ TERM: 'dumb' }, false],
+      ] as const) {
+        const { stdout } = await run(command, {
+          env: { PATH: process.env['PATH'], HOME: '/', TERM: 'xterm', ...more },
+        });
+        assert.match(stdout, 'pg-gateway');
+        assert.is(stdout.includes('\u001b[32mOK\u001b[0m'), colours, JSON.stringify(more));
+      }
+    },
+    0,
+  );
 });
 
 test('sessions: who is behind client_port of pg_stat_activity, and what else can be asked for', async () => {

@@ -81,6 +81,20 @@ test('without its socket the gateway is as it was', async () => {
   await machine.systemctl('unmask', CONTROL_SOCKET);
 });
 
+test('a planned stop: sessions are waited for, nobody new comes, and then nothing is left', async () => {
+  await machine.systemctl('start', CONTROL_SOCKET);
+  await machine.systemctl('restart', SERVICE);
+  await machine.shell(`psql -XAtq -h 127.0.0.1 -U postgres -c 'SELECT pg_sleep(5), 42' >/tmp/last 2>&1 & echo started`);
+  await eventually('the session', onlySession);
+  await machine.shell(`pg-gatewayctl drain --stay --timeout 60 && systemctl stop ${SOCKET}`);
+  assert.match(await machine.succeed(['cat', '/tmp/last']), /42$/mu);
+  for (const unit of [SOCKET, CONTROL_SOCKET, SERVICE]) {
+    assert.is(await machine.property(unit, 'ActiveState'), 'inactive', unit);
+  }
+  await machine.systemctl('start', SOCKET);
+  assert.is(await cluster.query('SELECT 1'), '1');
+});
+
 test('it goes with the socket of the clients', async () => {
   await machine.systemctl('restart', SOCKET);
   assert.is(await machine.property(CONTROL_SOCKET, 'ActiveState'), 'active');
