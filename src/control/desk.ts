@@ -75,6 +75,7 @@ export class ControlDesk implements Desk {
   readonly #history = new FailoverHistory();
   readonly #hold: AdministratorHold;
   readonly #startedAt: number;
+  #verdict: Verdict | undefined;
   #verdictSince: number;
   #drain: (Span & { readonly exits: boolean }) | undefined;
   #cancelDrain: (() => void) | undefined;
@@ -106,7 +107,9 @@ export class ControlDesk implements Desk {
 
   /** After each verdict, once its route has been given out. */
   decided(verdict: Verdict, doubt: Doubt, outcome: Outcome, decidedAt: number): void {
-    this.#verdictSince = decidedAt;
+    // Of another fence, cut or reason for having none there is a verdict too.
+    if (!standsStill(this.#verdict, verdict)) this.#verdictSince = decidedAt;
+    this.#verdict = verdict;
     this.#history.decided(verdict, doubt, outcome, decidedAt, this.#clock());
     this.observed();
   }
@@ -305,4 +308,10 @@ export class ControlDesk implements Desk {
   #log(what: string, fields: LogFields): void {
     this.#options.logger.notice(`administrator: ${what}`, fields);
   }
+}
+
+/** The same primary still, or still none. */
+function standsStill(before: Verdict | undefined, verdict: Verdict): boolean {
+  if (before?.kind !== 'primary' || verdict.kind !== 'primary') return before?.kind === verdict.kind;
+  return before.epoch === verdict.epoch;
 }

@@ -43,6 +43,7 @@ export interface VerdictDocument {
   /** Stable words: those of the log. */
   readonly reason: string;
   readonly detail: string;
+  /** Since when there is this primary, or none, whatever the reason became meanwhile. */
   readonly since: string;
   /** Something speaks against the primary, and new clients wait until it has answered. */
   readonly suspected: boolean;

@@ -30,7 +30,7 @@ export interface StatusInput {
   /** Monotonic milliseconds, as all times here. */
   readonly startedAt: number;
   readonly verdict: Verdict | undefined;
-  /** When the verdict became what it is. */
+  /** Since when there is this primary, or none. */
   readonly verdictSince: number;
   readonly suspected: boolean;
   readonly candidates: readonly Candidate[];

@@ -15,7 +15,7 @@ export function proven(host: string, timeline: number): ProvenPrimary {
   return { candidate: candidate(host), address: { address: addressOf(host), port: 5432 }, timeline, systemId: CLUSTER };
 }
 
-export const PRIMARY: Verdict = {
+export const PRIMARY: Verdict & { readonly kind: 'primary' } = {
   kind: 'primary',
   primary: proven('a', 3),
   epoch: 7,
@@ -25,7 +25,7 @@ export const PRIMARY: Verdict = {
   cut: null,
 };
 
-export const NONE: Verdict = {
+export const NONE: Verdict & { readonly kind: 'none' } = {
   kind: 'none',
   reason: 'primary-in-doubt',
   detail: 'a:5432 does not answer',

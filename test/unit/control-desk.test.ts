@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: MIT
-// When orders are taken, and when a drain has the process end.
+// When orders are taken, when a drain has the process end, and since when things are as
+// they are.
 
 import { ControlDesk } from '#src/control/desk.js';
 import type { DataPlane } from '#src/dataplane.js';
+import type { Verdict } from '#src/election.js';
 import { GatewayError } from '#src/errors.js';
 import { createLogger } from '#src/log.js';
 import { FakeTimers } from '../helpers/fake-timers.js';
+import { candidate } from '../helpers/observations.js';
+import { NONE, PRIMARY, statusInput } from '../helpers/status-input.js';
 import { assert, suite } from '../helpers/suite.js';
 
 const test = suite('control desk');
@@ -16,12 +20,15 @@ class Bench {
   held = 0;
   /** When it was told to end. */
   readonly stoppedAt: number[] = [];
+  verdict: Verdict | undefined;
   readonly #log: string[] = [];
   readonly desk = new ControlDesk({
-    // Of the whole, a drain needs these two.
+    facts: () => ({ ...statusInput(), verdict: this.verdict }),
+    slots: { find: () => undefined },
     dataPlane: {
       stopAccepting: () => undefined,
-      stats: () => ({ active: this.active, held: this.held }),
+      stats: () => ({ ...statusInput().stats, active: this.active, held: this.held }),
+      recovery: { kept: true },
     } as unknown as DataPlane,
     timers: this.timers,
     logger: createLogger({ level: 'debug', write: (line) => this.#log.push(line) }),
@@ -38,6 +45,19 @@ class Bench {
 
   logged(message: string): number {
     return this.#log.filter((line) => line.includes(message)).length;
+  }
+
+  decide(verdict: Verdict): void {
+    this.verdict = verdict;
+    const now = this.timers.now();
+    const outcome = { lastPrimary: undefined, decidedInMs: undefined, failover: undefined };
+    this.desk.decided(verdict, { since: now, cause: 'the test says so' }, outcome, now);
+  }
+
+  /** When the verdict became what it is, in whole seconds since the desk is there. */
+  get verdictSince(): number {
+    const { started_at: started, uptime_seconds: uptime, verdict } = this.desk.status();
+    return Math.round((Date.parse(verdict.since) - Date.parse(started) + this.timers.now()) / 1000 - uptime);
   }
 }
 
@@ -117,5 +137,29 @@ test('who shall stay does not end', () => {
   assert.is(bench.logged('all sessions have ended'), 1);
   assert.is(bench.timers.pending, 0);
 });
+
+const FENCED = [{ candidate: candidate('b'), reason: 'stale-timeline', detail: 'old' }] as const;
+const AFTER_SECONDS: readonly (readonly [what: string, before: Verdict, after: Verdict, since: number])[] = [
+  ['an old primary that is fenced leaves the primary what it is', PRIMARY, { ...PRIMARY, fenced: FENCED }, 10],
+  ['so does a cut', PRIMARY, { ...PRIMARY, cut: { belowEpoch: 7, reason: 'superseded' } }, 10],
+  ['another primary', PRIMARY, { ...PRIMARY, epoch: 8 }, 50],
+  ['the loss of it', PRIMARY, NONE, 50],
+  ['another reason to have none is the same outage', NONE, { ...NONE, reason: 'primary-demoted' }, 10],
+  ['the end of an outage', NONE, PRIMARY, 50],
+];
+
+for (const [what, before, after, since] of AFTER_SECONDS) {
+  test(`since when: ${what}`, () => {
+    const bench = new Bench();
+    assert.is(bench.verdictSince, 0, 'nothing is known since the start');
+    bench.timers.advance(10_000);
+    bench.decide(before);
+    assert.is(bench.verdictSince, 10);
+    bench.timers.advance(40_000);
+    bench.decide(after);
+    bench.timers.advance(5000);
+    assert.is(bench.verdictSince, since);
+  });
+}
 
 test.run();
