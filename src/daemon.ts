@@ -394,6 +394,7 @@ export class Daemon {
     this.#dataPlane.ping();
     const stats = this.#dataPlane.stats();
     this.#resourceLog.observe(stats);
+    this.#desk.counted(stats);
     this.#site?.observe(stats);
     this.#options.notifier.status(this.#status());
     this.#cancelStatus = systemTimers.after(STATUS_EVERY_MS, () => {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Numbers, times and the words of others as people read them: what pg-gatewayctl and the
-// status page have in common. Pure.
+// Numbers, times and the words of others as people read them: what pg-gatewayctl, the
+// status page and the problems that both show have in common. Pure.
 
 /** What others say may hold anything: it must not move the cursor. */
 export function safe(text: string): string {

@@ -5,6 +5,7 @@
 
 import type { Candidate } from '../candidates.js';
 import type { DataPlane } from '../dataplane.js';
+import type { DataPlaneStats } from '../dataplane-stats.js';
 import { clientsOf, DRAIN_LOOK_MS } from '../drain.js';
 import type { Verdict } from '../election.js';
 import { GatewayError } from '../errors.js';
@@ -32,6 +33,7 @@ import type {
 } from './documents.js';
 import { FailoverHistory } from './failover-history.js';
 import { AdministratorHold } from './hold.js';
+import { RecentFaults } from './recent-faults.js';
 import type { DrainRequest, SessionsRequest } from './requests.js';
 import { RoleClock } from './role-clock.js';
 import { statusDocument } from './status-document.js';
@@ -73,6 +75,7 @@ export class ControlDesk implements Desk {
   readonly #options: DeskOptions;
   readonly #roles = new RoleClock();
   readonly #history = new FailoverHistory();
+  readonly #faults = new RecentFaults();
   readonly #hold: AdministratorHold;
   readonly #startedAt: number;
   #verdict: Verdict | undefined;
@@ -103,6 +106,11 @@ export class ControlDesk implements Desk {
   observed(): void {
     const { candidates, observations, verdict } = this.#options.facts();
     this.#roles.update(candidates, observations, verdict, this.#options.timers.now());
+  }
+
+  /** Every few seconds. */
+  counted(stats: DataPlaneStats): void {
+    this.#faults.observe(stats, this.#options.timers.now());
   }
 
   /** After each verdict, once its route has been given out. */
@@ -260,15 +268,18 @@ export class ControlDesk implements Desk {
 
   #input(): StatusInput {
     const { facts, dataPlane, slots, version } = this.#options;
+    const clock = this.#clock();
+    const stats = dataPlane.stats();
     return {
       ...facts(),
-      clock: this.#clock(),
+      ...this.#faults.observe(stats, clock.now),
+      clock,
       version,
       pid: process.pid,
       startedAt: this.#startedAt,
       verdictSince: this.#verdictSince,
       roleSince: (name) => this.#roles.since(name),
-      stats: dataPlane.stats(),
+      stats,
       slotOf: (name) => slots.find(name),
       hold: this.#hold.span,
       drain: this.#drain,

@@ -6,6 +6,7 @@ import type { Candidate } from '../candidates.js';
 import type { DataPlaneStats } from '../dataplane-stats.js';
 import type { Verdict } from '../election.js';
 import type { Observation } from '../probe/observation.js';
+import { duration, plural } from '../readable.js';
 import { isoTime } from './clock.js';
 import type { Clock } from './clock.js';
 import type {
@@ -16,6 +17,7 @@ import type {
   StatusDocument,
   VerdictDocument,
 } from './documents.js';
+import type { FaultTimes } from './recent-faults.js';
 
 /** A span that was ordered; monotonic milliseconds. */
 export interface Span {
@@ -23,7 +25,7 @@ export interface Span {
   readonly until: number;
 }
 
-export interface StatusInput {
+export interface StatusInput extends FaultTimes {
   readonly clock: Clock;
   readonly version: string;
   readonly pid: number;
@@ -55,6 +57,10 @@ export interface StatusInput {
 
 /** So much of the limit of clients is worth a warning. */
 const NEARLY_FULL = 0.9;
+/** A worker that answers no sooner than that stands still. This and the next as in packaging/prometheus/alerts.yml. */
+export const STALLED_MS = 3000;
+/** What has happened is told for so long. */
+export const LATELY_MS = 300_000;
 
 export function statusDocument(input: StatusInput): StatusDocument {
   const { clock, verdict, stats, failovers, hold, drain, startedAt } = input;
@@ -157,6 +163,7 @@ function problemsOf(input: StatusInput, servers: readonly ServerDocument[]): rea
   if (verdict === undefined) problems.push('the first round of probes is not over');
   else if (verdict.kind === 'none') problems.push(`no primary (${verdict.reason}): ${verdict.detail}`);
   else if (suspected) problems.push('something speaks against the primary: new clients wait until it has answered');
+  problems.push(...dataPlaneProblems(input));
   for (const { name, role, reason, detail } of servers) {
     if (role === 'fenced' || role === 'down') problems.push(`${name} is ${role} (${reason ?? ''}): ${detail ?? ''}`);
     else if (role === 'read-only') problems.push(`${name} is out of recovery, and read-only`);
@@ -170,7 +177,29 @@ function problemsOf(input: StatusInput, servers: readonly ServerDocument[]): rea
     problems.push(`the configuration was rejected, an earlier one goes on: ${fault}${more}`);
   }
   if (!input.stateSaved) problems.push('what is remembered of the cluster is not on disk');
+  if (isLately(input, input.keepFailedAt)) {
+    problems.push('in the last 5 minutes sessions could not be kept: they would end with the process');
+  }
   return problems;
+}
+
+/** What keeps clients waiting though there is a primary. */
+function dataPlaneProblems(input: StatusInput): readonly string[] {
+  const stalled = input.stats.workers.flatMap(({ loopLagMs: lag, sessions }, number) =>
+    lag > STALLED_MS ? [{ number, lag, sessions }] : [],
+  );
+  const problems = stalled.map(
+    ({ number, lag, sessions }) =>
+      `worker ${number} stands still, with ${plural(sessions, 'session')}: no answer for ${duration(lag / 1000)}`,
+  );
+  if (isLately(input, input.acceptPausedAt)) {
+    problems.push('in the last 5 minutes descriptors or memory had run out: new clients waited');
+  }
+  return problems;
+}
+
+function isLately({ clock }: StatusInput, at: number | undefined): boolean {
+  return at !== undefined && clock.now - at <= LATELY_MS;
 }
 
 function healthOf({ verdict }: StatusInput, problems: readonly string[]): Health {

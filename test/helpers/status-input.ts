@@ -39,7 +39,9 @@ export function statusInput(change: Partial<StatusInput> = {}): StatusInput {
     active: 3,
     held: 0,
     silent: 0,
+    acceptPauses: 0n,
     servers: [{ server: 0, sessions: 3 }],
+    workers: [{ sessions: 3, loopLagMs: 0.2, beat: 500n }],
     kept: { sessions: 3, segments: 1, messages: 3, failures: 0n },
   } as unknown as DataPlaneStats;
   return {
@@ -59,6 +61,8 @@ export function statusInput(change: Partial<StatusInput> = {}): StatusInput {
     stats,
     slotOf: (name) => ({ 'a:5432': 0, 'b:5432': 1 })[name],
     maxConnections: 100,
+    acceptPausedAt: undefined,
+    keepFailedAt: undefined,
     hold: undefined,
     drain: undefined,
     keepsSessions: true,

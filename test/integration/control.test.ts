@@ -8,6 +8,7 @@ import type { FailoversDocument, StatusDocument } from '#src/control/documents.j
 import { ActivatedGateway } from '../helpers/activated-gateway.js';
 import { run } from '../helpers/child.js';
 import { ControlledGateway, CTL, runCtl } from '../helpers/ctl.js';
+import { freezeIfPermitted, threadIds } from '../helpers/freeze-thread.js';
 import type { GatewayOptions } from '../helpers/gateway.js';
 import { KeptGateway } from '../helpers/kept-gateway.js';
 import { temporaryFolder } from '../helpers/paths.js';
@@ -132,6 +133,26 @@ test('colours are for a terminal alone, and not for one that wants none', async 
     },
     0,
   );
+});
+
+test('status: a worker that stands still, where no watchdog ends that, for as long as it does', async () => {
+  await withCluster({ env: { NUM_THREADS: '2' } }, async (_, controlled) => {
+    const stalled = async (): Promise<boolean> =>
+      (await controlled.status()).problems.some((problem) =>
+        /^worker [01] stands still, with 0 sessions: /.test(problem),
+      );
+    assert.is(await stalled(), false);
+    const [, thread = 0] = threadIds(controlled.gateway.pid, /^pg-gw-worker$/);
+    const frozen = await freezeIfPermitted(thread, 'that status tells of a worker that stands still');
+    if (frozen === undefined) return;
+    try {
+      await eventually('it to be told', stalled);
+      assert.is((await controlled.ctl('status')).status, 1);
+    } finally {
+      await frozen.thaw();
+    }
+    await eventually('it to be over', async () => !(await stalled()));
+  });
 });
 
 test('sessions: who is behind client_port of pg_stat_activity, and what else can be asked for', async () => {

@@ -4,6 +4,7 @@
 
 import { ControlDesk } from '#src/control/desk.js';
 import type { DataPlane } from '#src/dataplane.js';
+import type { DataPlaneStats } from '#src/dataplane-stats.js';
 import type { Verdict } from '#src/election.js';
 import { GatewayError } from '#src/errors.js';
 import { createLogger } from '#src/log.js';
@@ -18,6 +19,7 @@ class Bench {
   readonly timers = new FakeTimers();
   active = 1;
   held = 0;
+  acceptPauses = 0n;
   /** When it was told to end. */
   readonly stoppedAt: number[] = [];
   verdict: Verdict | undefined;
@@ -27,7 +29,7 @@ class Bench {
     slots: { find: () => undefined },
     dataPlane: {
       stopAccepting: () => undefined,
-      stats: () => ({ ...statusInput().stats, active: this.active, held: this.held }),
+      stats: () => this.stats,
       recovery: { kept: true },
     } as unknown as DataPlane,
     timers: this.timers,
@@ -41,6 +43,11 @@ class Bench {
 
   constructor(opened = true) {
     if (opened) this.desk.opened();
+  }
+
+  get stats(): DataPlaneStats {
+    const { active, held, acceptPauses } = this;
+    return { ...statusInput().stats, active, held, acceptPauses };
   }
 
   logged(message: string): number {
@@ -136,6 +143,21 @@ test('who shall stay does not end', () => {
   assert.equal(bench.stoppedAt, []);
   assert.is(bench.logged('all sessions have ended'), 1);
   assert.is(bench.timers.pending, 0);
+});
+
+test('what the data plane lacked is told for five minutes, and from when it was counted', () => {
+  const bench = new Bench();
+  bench.decide(PRIMARY);
+  const told = (): readonly string[] => bench.desk.status().problems.filter((problem) => problem.includes('run out'));
+  assert.equal(told(), []);
+  bench.acceptPauses = 2n;
+  bench.desk.counted(bench.stats);
+  bench.timers.advance(300_000);
+  assert.is(told().length, 1);
+  bench.timers.advance(1);
+  assert.equal(told(), []);
+  bench.acceptPauses = 3n;
+  assert.is(told().length, 1, 'who asks before it was counted is told too');
 });
 
 const FENCED = [{ candidate: candidate('b'), reason: 'stale-timeline', detail: 'old' }] as const;

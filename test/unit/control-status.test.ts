@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The picture of the whole: what it says of each state of the daemon, and how well that is.
 
+import { RecentFaults } from '#src/control/recent-faults.js';
 import { RoleClock } from '#src/control/role-clock.js';
 import { roleOf, statusDocument } from '#src/control/status-document.js';
 import type { StatusInput } from '#src/control/status-document.js';
@@ -69,6 +70,17 @@ test('a quiet day, whole', () => {
 
 const SEEN = statusInput().observations;
 
+/** Two workers, the second of which has not answered for so long. */
+function workers(secondLagMs: number): Pick<StatusInput, 'stats'> {
+  const { stats } = statusInput();
+  return {
+    stats: {
+      ...stats,
+      workers: [0.1, secondLagMs].map((loopLagMs, number) => ({ sessions: number, loopLagMs, beat: 9n })),
+    },
+  };
+}
+
 /** What differs from a quiet day, how well it is, and why. */
 const HEALTH: readonly (readonly [what: string, Partial<StatusInput>, health: string, problems: readonly string[]])[] =
   [
@@ -119,6 +131,27 @@ const HEALTH: readonly (readonly [what: string, Partial<StatusInput>, health: st
       ['the configuration was rejected, an earlier one goes on: a.toml: x: unknown key (and 2 more, see the log)'],
     ],
     ['a full disk', { stateSaved: false }, 'warning', ['what is remembered of the cluster is not on disk']],
+    [
+      'a worker that stands still',
+      workers(8500),
+      'warning',
+      ['worker 1 stands still, with 1 session: no answer for 8.5 s'],
+    ],
+    ['one that is late', workers(3000), 'ok', []],
+    [
+      'accepting was paused',
+      { acceptPausedAt: NOW - 300_000 },
+      'warning',
+      ['in the last 5 minutes descriptors or memory had run out: new clients waited'],
+    ],
+    ['it was, and for long no more', { acceptPausedAt: NOW - 300_001 }, 'ok', []],
+    [
+      'a session could not be kept',
+      { keepFailedAt: NOW },
+      'warning',
+      ['in the last 5 minutes sessions could not be kept: they would end with the process'],
+    ],
+    ['it could not, and for long no other', { keepFailedAt: NOW - 300_001 }, 'ok', []],
   ];
 
 for (const [what, change, health, problems] of HEALTH) {
@@ -128,6 +161,21 @@ for (const [what, change, health, problems] of HEALTH) {
     assert.equal(document.problems, problems);
   });
 }
+
+test('a fault of the data plane counts from the look that sees its counter grow', () => {
+  const faults = new RecentFaults();
+  const never = undefined;
+  const rows: readonly (readonly [now: number, pauses: bigint, failures: bigint, ...times: unknown[]])[] = [
+    [2000, 0n, 0n, never, never],
+    [4000, 3n, 0n, 4000, never],
+    [6000, 3n, 0n, 4000, never],
+    [8000, 3n, 1n, 4000, 8000],
+    [10_000, 4n, 1n, 10_000, 8000],
+  ];
+  for (const [now, acceptPauses, failures, acceptPausedAt, keepFailedAt] of rows) {
+    assert.equal(faults.observe({ acceptPauses, kept: { failures } }, now), { acceptPausedAt, keepFailedAt });
+  }
+});
 
 test('the worst comes first, and without a primary nothing has one', () => {
   const document = statusDocument(statusInput({ verdict: NONE, hold: { since: 0, until: NOW + 5000 } }));

@@ -6,6 +6,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
+import { LATELY_MS, STALLED_MS } from '#src/control/status-document.js';
 import { exposition, labelsByMetric } from '../helpers/exposition.js';
 import type { LabelValues } from '../helpers/exposition.js';
 import { PROJECT_ROOT } from '../helpers/paths.js';
@@ -116,6 +117,14 @@ test('every line of the log that they speak of is there', () => {
   const words = [...alertsFile.replaceAll(/\s+/gu, ' ').matchAll(/[Ll](?:ook at|ines?) "([a-z ]+)"/gu)];
   assert.ok(words.length >= 4);
   for (const [, line = ''] of words) assert.ok(sources.includes(`'${line}`), line);
+});
+
+test('pg-gatewayctl status goes by the same bounds', () => {
+  const exprOf = (alert: string): string => RULES.find(({ name }) => name === alert)?.text ?? '';
+  assert.match(exprOf('PgGatewayWorkerStalled'), `> ${STALLED_MS / 1000}\n`);
+  for (const alert of ['PgGatewayOutOfResources', 'PgGatewaySessionsNotKept']) {
+    assert.match(exprOf(alert), `_total[${LATELY_MS / 60_000}m]) > 0\n`);
+  }
 });
 
 test('each alert has a test in which it fires, and one in which it is silent', () => {
