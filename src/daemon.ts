@@ -110,6 +110,8 @@ export class Daemon {
   #epoch = 0;
   /** Of the last primary that this process has proven. */
   #provenEpoch = 0;
+  /** A stop waits for sessions. */
+  #stopDrains = false;
   #cancelStatus: (() => void) | undefined;
   #stopped: Promise<boolean> | undefined;
 
@@ -149,6 +151,7 @@ export class Daemon {
       maxConnections: () => maxConnectionsOf(this.#current.config),
       state: () => this.#memory.state(),
       configRejected: () => this.#current.rejected.length > 0,
+      draining: () => this.#isDraining(),
       version,
     });
     this.#metrics.recovery(dataPlane.recovery);
@@ -237,9 +240,7 @@ export class Daemon {
     this.#options.notifier.stopping();
     this.#cancelStatus?.();
     // A start that fails has sessions of an earlier process at most, which go on in the next one.
-    if (this.#desk.accepts && !this.#desk.drained) {
-      await drain(this.#dataPlane, this.#current.config.drainTimeoutMs, this.#logger);
-    }
+    if (this.#desk.accepts && !this.#desk.drained) await this.#drain();
     this.#desk.close();
     this.#watchdog.close();
     const { active } = this.#dataPlane.stats();
@@ -256,6 +257,18 @@ export class Daemon {
     return ended;
   }
 
+  async #drain(): Promise<void> {
+    const { drainTimeoutMs } = this.#current.config;
+    this.#stopDrains = drainTimeoutMs > 0;
+    if (this.#stopDrains) this.#tellStatus();
+    await drain(this.#dataPlane, drainTimeoutMs, this.#logger);
+  }
+
+  /** No new clients are accepted, by an order or by a stop that waits for sessions. */
+  #isDraining(): boolean {
+    return this.#desk.draining || this.#stopDrains;
+  }
+
   async #openListeners(): Promise<void> {
     const { inherited, logger } = this.#options;
     await listenForClients(this.#dataPlane, inherited.clients, this.#current.config.listen, logger);
@@ -263,7 +276,7 @@ export class Daemon {
       inherited,
       config: this.#current.config,
       metrics: this.#metrics,
-      readiness: () => readinessOf(this.#verdict),
+      readiness: () => readinessOf(this.#verdict, this.#isDraining()),
       site: this.#site,
       desk: this.#desk,
       logger,
@@ -293,6 +306,9 @@ export class Daemon {
       onHold: () => {
         this.#holdChanged();
       },
+      onDrain: () => {
+        this.#tellStatus();
+      },
       stop: requestStop,
       logger,
       timers: systemTimers,
@@ -308,7 +324,7 @@ export class Daemon {
     if (!this.#desk.holding) route();
     this.#configureDataPlane(this.#current.config);
     if (this.#desk.holding) route();
-    this.#options.notifier.status(this.#status());
+    this.#tellStatus();
   }
 
   #apply(applied: Config, live: readonly string[]): void {
@@ -349,7 +365,7 @@ export class Daemon {
       observations: this.#monitor.observations(),
     });
     if (outcome.failover !== undefined) logFailover(this.#logger, outcome.failover);
-    this.#options.notifier.status(this.#status());
+    this.#tellStatus();
   }
 
   #route(verdict: Verdict): void {
@@ -382,12 +398,15 @@ export class Daemon {
     this.#options.note.saveSlots(this.#slots.entries());
   }
 
-  #status(): string {
-    return [
-      statusText(this.#verdict, this.#dataPlane.stats().active),
-      ...(this.#desk.holding ? ['new clients are held by an administrator'] : []),
-      ...(this.#current.rejected.length > 0 ? ['the configuration was rejected, an earlier one goes on'] : []),
-    ].join('; ');
+  /** The service manager. */
+  #tellStatus(): void {
+    const text = statusText(this.#verdict, {
+      sessions: this.#dataPlane.stats().active,
+      holding: this.#desk.holding,
+      draining: this.#isDraining(),
+      rejected: this.#current.rejected.length > 0,
+    });
+    this.#options.notifier.status(text);
   }
 
   #tick(): void {
@@ -396,7 +415,7 @@ export class Daemon {
     this.#resourceLog.observe(stats);
     this.#desk.counted(stats);
     this.#site?.observe(stats);
-    this.#options.notifier.status(this.#status());
+    this.#tellStatus();
     this.#cancelStatus = systemTimers.after(STATUS_EVERY_MS, () => {
       this.#tick();
     });

@@ -57,8 +57,30 @@ export function logFailover(logger: Logger, failover: Failover): void {
   });
 }
 
-/** For `systemctl status`: the primary, or why there is none, and how many sessions there are. */
-export function statusText(verdict: Verdict | undefined, sessions: number): string {
+/** What is told beside the verdict. */
+export interface Circumstances {
+  readonly sessions: number;
+  /** New clients wait because an administrator wants it. */
+  readonly holding: boolean;
+  /** No new clients are accepted, and sessions are waited for. */
+  readonly draining: boolean;
+  /** The configuration that was found last was rejected, and an earlier one goes on. */
+  readonly rejected: boolean;
+}
+
+const DRAINING = 'draining: no new clients are accepted';
+
+/** For `systemctl status`: the primary, or why there is none, how many sessions there are, and what is not as usual. */
+export function statusText(verdict: Verdict | undefined, now: Circumstances): string {
+  return [
+    verdictText(verdict, now.sessions),
+    ...(now.holding ? ['new clients are held by an administrator'] : []),
+    ...(now.draining ? [DRAINING] : []),
+    ...(now.rejected ? ['the configuration was rejected, an earlier one goes on'] : []),
+  ].join('; ');
+}
+
+function verdictText(verdict: Verdict | undefined, sessions: number): string {
   const count = `${sessions.toString()} ${sessions === 1 ? 'session' : 'sessions'}`;
   if (verdict === undefined) return `Looking for the primary; ${count}`;
   if (verdict.kind === 'none') {
@@ -71,11 +93,12 @@ export function statusText(verdict: Verdict | undefined, sessions: number): stri
   return `Primary is ${candidate.name} on timeline ${timeline.toString()}${splitBrain}; ${count}`;
 }
 
-/** What /readyz says. */
-export function readinessOf(verdict: Verdict | undefined): Readiness {
-  if (verdict?.kind === 'primary') return { ready: true, reason: verdict.detail };
+/** What /readyz says: whether a client that comes now gets somewhere. */
+export function readinessOf(verdict: Verdict | undefined, draining: boolean): Readiness {
+  const orders = draining ? [DRAINING] : [];
+  if (verdict?.kind === 'primary') return { ready: !draining, reason: [...orders, verdict.detail].join('; ') };
   const why = verdict === undefined ? 'starting' : `${verdict.reason}: ${verdict.detail}`;
-  return { ready: false, reason: `no primary: ${why}` };
+  return { ready: false, reason: [...orders, `no primary: ${why}`].join('; ') };
 }
 
 /** `db1:5432`, with the address where the name is resolved to one and does not have it; `none`. */

@@ -61,6 +61,8 @@ export interface DeskOptions {
   readonly setLogLevel: (level: LogLevel) => void;
   /** A hold begins or has ended, or its clients have had their time: the route and how long clients wait are others. */
   readonly onHold: () => void;
+  /** A drain begins. */
+  readonly onDrain: () => void;
   /** Has the process end in an orderly way. */
   readonly stop: () => void;
   readonly logger: Logger;
@@ -125,6 +127,11 @@ export class ControlDesk implements Desk {
   /** New clients wait, whatever primary there is. */
   get holding(): boolean {
     return this.#hold.span !== undefined;
+  }
+
+  /** No new clients are accepted, since it was ordered. */
+  get draining(): boolean {
+    return this.#drain !== undefined;
   }
 
   /** Sessions have been waited for as long as was ordered: a stop need not do so again. */
@@ -223,6 +230,7 @@ export class ControlDesk implements Desk {
       at_most_s: seconds,
       exit,
     });
+    this.#options.onDrain();
     this.#cancelDrain?.();
     // Not at once: who has ordered it is to hear of it.
     this.#cancelDrain = timers.after(DRAIN_LOOK_MS, () => {

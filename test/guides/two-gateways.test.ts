@@ -2,6 +2,10 @@
 // TWO GATEWAYS of pg-gateway-guides(7): keepalived moves the address when a host or its
 // gateway is gone, and at no other time; a client of libpq may have both in its list.
 
+import { join } from 'node:path';
+
+import { runCtl } from '../helpers/ctl.js';
+import { temporaryFolder } from '../helpers/paths.js';
 import type { PostgresServer } from '../helpers/postgres.js';
 import { postgresProgram } from '../helpers/postgres-install.js';
 import { startPsql } from '../helpers/psql.js';
@@ -28,6 +32,8 @@ const QUIET_MS = 3000;
 interface Node {
   readonly gatewayHost: GatewayHost;
   keepalived: Keepalived;
+  /** Where pg-gatewayctl asks. */
+  readonly control: string;
 }
 
 interface Stage {
@@ -46,14 +52,17 @@ async function withStage(use: (stage: Stage) => Promise<void>): Promise<void> {
   try {
     const servers = await startServers(lan);
     closing.unshift(servers);
-    const installation = { config: block('pg-gateway.toml'), env: { PGPASSWORD: 'secret' } };
+    const folder = await temporaryFolder();
+    closing.unshift(folder);
     const nodes: Node[] = [];
     for (const name of ['gw1', 'gw2'] as const) {
       const host = lan.host(name);
-      const gatewayHost = await GatewayHost.start(host, installation);
+      const control = join(folder.path, name);
+      const env = { PGPASSWORD: 'secret', CONTROL_SOCKET: control };
+      const gatewayHost = await GatewayHost.start(host, { config: block('pg-gateway.toml'), env });
       closing.unshift(gatewayHost);
       const keepalived = await Keepalived.start(host, block('keepalived.conf'));
-      const node = { gatewayHost, keepalived };
+      const node = { gatewayHost, keepalived, control };
       closing.unshift({ close: () => node.keepalived.close() });
       nodes.push(node);
     }
@@ -206,6 +215,24 @@ testGuide('without a primary the address stays, and clients wait', async () => {
     await promoteAndFind(db2, stage.nodes);
     const { status, stdout, stderr } = await psql.ended;
     assert.equal([status, stdout], [0, 'f\n'], stderr);
+  });
+});
+
+testGuide('a gateway that is drained keeps the address, its sessions, and new clients, who wait', async () => {
+  await withStage(async (stage) => {
+    const node = await holder(stage);
+    await nothingMoves(stage, node, async () => {
+      const { status } = await runCtl(node.control, ['drain', '--timeout', '1', '--stay']);
+      assert.is(status, 1, 'there are sessions');
+      const psql = startPsql(SHARED, 'SELECT 1;\n');
+      await observeFor(QUIET_MS);
+      assert.is(psql.result, undefined, psql.stderr);
+      await psql.close();
+    });
+    const from = performance.now();
+    await node.keepalived.close();
+    await recoveries(stage.clients, from);
+    assert.is.not(await holder(stage), node);
   });
 });
 

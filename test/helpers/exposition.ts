@@ -62,6 +62,7 @@ export async function exposition(): Promise<string> {
     maxConnections: () => 1,
     state: () => ({ saved: true, writeFailures: 0 }),
     configRejected: () => false,
+    draining: () => false,
     version: '0',
   });
   metrics.recovery({ recovered: 0, notWhole: 0, missing: 0, ms: 0 });

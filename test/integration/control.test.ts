@@ -314,8 +314,13 @@ test('a hold ends by itself; a failover meanwhile is followed, and told with its
 test('drain: nobody new comes, sessions are waited for, and then the gateway has ended', async () => {
   await withCluster({}, async (_, controlled) => {
     const session = await PgSession.open(controlled.gateway.clients);
+    assert.is((await controlled.gateway.samples()).get('pg_gateway_draining'), 0);
     const late = await controlled.ctl('drain', '--timeout', '0', '--stay');
     assert.equal([late.status, late.stdout], [1, '1 session had not ended.\n']);
+    const ready = await controlled.gateway.http('/readyz');
+    assert.equal([ready.status, ready.body.slice(0, 10)], [503, 'draining: ']);
+    assert.is((await controlled.gateway.http('/healthz')).status, 200);
+    assert.is((await controlled.gateway.samples()).get('pg_gateway_draining'), 1);
     const drain = controlled.ctl('drain', '--timeout', '60');
     await controlled.gateway.logged('administrator: no new clients are accepted: waiting for sessions to end', {
       at_most_s: '60',

@@ -101,6 +101,22 @@ test('STATUS= tells the primary and the number of sessions', async () => {
   });
 });
 
+test('a stop that waits for sessions says so in STATUS= and on /readyz, and is well all the same', async () => {
+  await withService({ env: { DRAIN_TIMEOUT_MS: '60000' } }, async ({ gateway, manager }) => {
+    await manager.notified('READY=1', says('READY', '1'));
+    const session = await PgSession.open(gateway.clients);
+    gateway.kill('SIGTERM');
+    await manager.notified('the drain', says('STATUS', /; 1 session; draining: no new clients are accepted$/));
+    const ready = await gateway.http('/readyz');
+    assert.is(ready.status, 503);
+    assert.match(ready.body, /^draining: /);
+    assert.is((await gateway.http('/healthz')).status, 200);
+    assert.is((await gateway.samples()).get('pg_gateway_draining'), 1);
+    session.close();
+    assert.is((await gateway.ended).status, 0);
+  });
+});
+
 test('a reload is bracketed by RELOADING=1 and READY=1, also one that is rejected; STOPPING=1 is the last word', async () => {
   const config = `candidates = ["${server.candidate}"]\n`;
   const manager = await ServiceManager.start([]);

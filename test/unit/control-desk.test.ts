@@ -20,6 +20,7 @@ class Bench {
   active = 1;
   held = 0;
   acceptPauses = 0n;
+  drainsTold = 0;
   /** When it was told to end. */
   readonly stoppedAt: number[] = [];
   verdict: Verdict | undefined;
@@ -38,6 +39,9 @@ class Bench {
       this.stoppedAt.push(this.timers.now());
     },
     onHold: () => undefined,
+    onDrain: () => {
+      this.drainsTold += 1;
+    },
     version: '1',
   } as unknown as ConstructorParameters<typeof ControlDesk>[0]);
 
@@ -69,13 +73,15 @@ class Bench {
 }
 
 test('a stop in the midst of it waits as it is configured; after its time sessions have been waited for', () => {
-  const { desk, timers } = new Bench();
-  assert.is(desk.drained, false);
+  const bench = new Bench();
+  const { desk, timers } = bench;
+  assert.equal([desk.drained, desk.draining, bench.drainsTold], [false, false, 0]);
   desk.drain({ seconds: 60, exit: false });
+  assert.equal([desk.draining, bench.drainsTold], [true, 1]);
   timers.advance(59_999);
   assert.is(desk.drained, false);
   timers.advance(1);
-  assert.is(desk.drained, true);
+  assert.equal([desk.drained, desk.draining], [true, true], 'for nobody is accepted again');
 });
 
 test('nothing can be ordered before clients are accepted, nor when it has ended', () => {

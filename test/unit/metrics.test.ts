@@ -95,6 +95,7 @@ function setUp(views: readonly CandidateView[] = []) {
     now: 0,
     state: { saved: true, writeFailures: 0 },
     configRejected: false,
+    draining: false,
   };
   const metrics = new Metrics({
     stats: () => state.stats,
@@ -103,6 +104,7 @@ function setUp(views: readonly CandidateView[] = []) {
     maxConnections: () => 320,
     state: () => state.state,
     configRejected: () => state.configRejected,
+    draining: () => state.draining,
     version: '1.2.3',
     now: () => state.now,
   });
@@ -384,6 +386,13 @@ test('a configuration that was rejected is told for as long as an earlier one go
   assert.is((await scrape(metrics)).get('pg_gateway_config_rejected'), '0');
   state.configRejected = true;
   assert.is((await scrape(metrics)).get('pg_gateway_config_rejected'), '1');
+});
+
+test('a drain is told for as long as it lasts', async () => {
+  const { state, metrics } = setUp();
+  assert.is((await scrape(metrics)).get('pg_gateway_draining'), '0');
+  state.draining = true;
+  assert.is((await scrape(metrics)).get('pg_gateway_draining'), '1');
 });
 
 test('an idle process with metrics stays idle', () => {

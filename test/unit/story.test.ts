@@ -3,7 +3,7 @@ import type { Candidate } from '#src/candidates.js';
 import type { ProvenPrimary, Verdict } from '#src/election.js';
 import { createLogger } from '#src/log.js';
 import type { Observation } from '#src/probe/observation.js';
-import { logFailover, logVerdict, statusText } from '#src/story.js';
+import { logFailover, logVerdict, readinessOf, statusText } from '#src/story.js';
 import { assert, suite } from '../helpers/suite.js';
 
 const test = suite('story');
@@ -110,7 +110,26 @@ test('the status line', () => {
       'Primary is 10.0.0.1:5432 on timeline 2; split brain: db2:5432 is writable on it too; 1 session',
     ],
   ];
-  for (const [verdict, sessions, expected] of rows) assert.is(statusText(verdict, sessions), expected);
+  const usual = { holding: false, draining: false, rejected: false };
+  for (const [verdict, sessions, expected] of rows) assert.is(statusText(verdict, { sessions, ...usual }), expected);
+  assert.is(
+    statusText(onA, { sessions: 1, holding: true, draining: true, rejected: true }),
+    'Primary is 10.0.0.1:5432 on timeline 2; 1 session; new clients are held by an administrator; ' +
+      'draining: no new clients are accepted; the configuration was rejected, an earlier one goes on',
+  );
+});
+
+test('ready is who has a primary and accepts clients', () => {
+  const rows: [Verdict | undefined, boolean, boolean, string][] = [
+    [onA, false, true, 'it is'],
+    [onA, true, false, 'draining: no new clients are accepted; it is'],
+    [none, false, false, 'no primary: primary-in-doubt: silent'],
+    [none, true, false, 'draining: no new clients are accepted; no primary: primary-in-doubt: silent'],
+    [undefined, false, false, 'no primary: starting'],
+  ];
+  for (const [verdict, draining, ready, reason] of rows) {
+    assert.equal(readinessOf(verdict, draining), { ready, reason });
+  }
 });
 
 test.run();
