@@ -151,6 +151,7 @@ export class Daemon {
       maxConnections: () => maxConnectionsOf(this.#current.config),
       state: () => this.#memory.state(),
       configRejected: () => this.#current.rejected.length > 0,
+      holding: () => this.#desk.holding,
       draining: () => this.#isDraining(),
       version,
     });

@@ -52,6 +52,8 @@ export interface MetricsSources {
   readonly state: () => StateView;
   /** The configuration that was found last was rejected, and an earlier one goes on. */
   readonly configRejected: () => boolean;
+  /** New clients wait because an administrator wants it. */
+  readonly holding: () => boolean;
   /** No new clients are accepted, and sessions are waited for. */
   readonly draining: () => boolean;
   /** Of the product. */
@@ -235,6 +237,7 @@ export class Metrics {
     metrics.stateWriteFailures.reset();
     metrics.stateWriteFailures.inc(state.writeFailures);
     metrics.configRejected.set(this.#sources.configRejected() ? 1 : 0);
+    metrics.holding.set(this.#sources.holding() ? 1 : 0);
     metrics.draining.set(this.#sources.draining() ? 1 : 0);
     metrics.withoutPrimary.reset();
     metrics.withoutPrimary.inc((this.#withoutPrimaryMs + this.#runningOutageMs()) / 1000);
@@ -381,6 +384,7 @@ function declareMetrics(registry: Registry) {
       'config_rejected',
       'Whether the configuration that was found last was rejected, and an earlier one goes on.',
     ),
+    holding: gauge('holding', 'Whether new clients wait because an administrator wants it.'),
     draining: gauge('draining', 'Whether no new clients are accepted, and sessions are waited for.'),
     workerSessions: gauge('worker_sessions', 'Sessions of the worker thread now.', 'worker'),
     workerLag: gauge(

@@ -62,6 +62,7 @@ export async function exposition(): Promise<string> {
     maxConnections: () => 1,
     state: () => ({ saved: true, writeFailures: 0 }),
     configRejected: () => false,
+    holding: () => false,
     draining: () => false,
     version: '0',
   });

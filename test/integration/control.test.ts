@@ -238,6 +238,7 @@ test('hold and release: new clients wait, also where nobody else would, and sess
     assert.equal(masked(held.stdout, cluster), ['New clients wait until "release", or until TIME. Sessions go on.']);
     const waiting = query(patient(gateway.clients), 'SELECT 2');
     await gateway.metric('pg_gateway_clients_held', {}, (value) => value === 1);
+    assert.is((await gateway.samples()).get('pg_gateway_holding'), 1);
     assert.equal(await session.query('SELECT 1'), ['1']);
     const listed = (await controlled.sessions()).sessions.map(({ state, server }) => [state, server]);
     assert.equal(listed, [
@@ -256,6 +257,7 @@ test('hold and release: new clients wait, also where nobody else would, and sess
     assert.is(await waiting, '2');
     assert.is((await controlled.ctl('release')).stdout, 'There was no hold.\n');
     assert.is((await controlled.status()).health, 'ok');
+    assert.is((await gateway.samples()).get('pg_gateway_holding'), 0);
     session.close();
   });
 });

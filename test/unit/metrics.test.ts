@@ -95,6 +95,7 @@ function setUp(views: readonly CandidateView[] = []) {
     now: 0,
     state: { saved: true, writeFailures: 0 },
     configRejected: false,
+    holding: false,
     draining: false,
   };
   const metrics = new Metrics({
@@ -104,6 +105,7 @@ function setUp(views: readonly CandidateView[] = []) {
     maxConnections: () => 320,
     state: () => state.state,
     configRejected: () => state.configRejected,
+    holding: () => state.holding,
     draining: () => state.draining,
     version: '1.2.3',
     now: () => state.now,
@@ -388,11 +390,14 @@ test('a configuration that was rejected is told for as long as an earlier one go
   assert.is((await scrape(metrics)).get('pg_gateway_config_rejected'), '1');
 });
 
-test('a drain is told for as long as it lasts', async () => {
+test('a hold and a drain are told for as long as they last', async () => {
   const { state, metrics } = setUp();
-  assert.is((await scrape(metrics)).get('pg_gateway_draining'), '0');
-  state.draining = true;
-  assert.is((await scrape(metrics)).get('pg_gateway_draining'), '1');
+  const told = async () => only(await scrape(metrics), /_(?:holding|draining)$/);
+  assert.equal(await told(), { pg_gateway_holding: '0', pg_gateway_draining: '0' });
+  state.holding = true;
+  assert.equal(await told(), { pg_gateway_holding: '1', pg_gateway_draining: '0' });
+  Object.assign(state, { holding: false, draining: true });
+  assert.equal(await told(), { pg_gateway_holding: '0', pg_gateway_draining: '1' });
 });
 
 test('an idle process with metrics stays idle', () => {
