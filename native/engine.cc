@@ -9,6 +9,9 @@ namespace pg_gateway {
 namespace {
 
 constexpr std::int64_t kLongestTimeoutNs = 600'000'000'000;
+// Of waiting clients: an administrator's hold that is renewed lasts longer than any timeout that is
+// configured. A week; its milliseconds are still an int, as epoll_wait(2) has it.
+constexpr std::int64_t kLongestHoldNs = 604'800'000'000'000;
 
 // What the earlier process has noted may be damaged.
 void do_as_before(const Ledger::SetUp& before, EngineOptions& options) {
@@ -18,7 +21,7 @@ void do_as_before(const Ledger::SetUp& before, EngineOptions& options) {
   if (before.connect_timeout_ns > 0 && before.connect_timeout_ns <= kLongestTimeoutNs) {
     options.settings.connect_timeout_ns = before.connect_timeout_ns;
   }
-  if (before.hold_timeout_ns >= 0 && before.hold_timeout_ns <= kLongestTimeoutNs) {
+  if (before.hold_timeout_ns >= 0 && before.hold_timeout_ns <= kLongestHoldNs) {
     options.settings.hold_timeout_ns = before.hold_timeout_ns;
   }
 }

@@ -61,7 +61,7 @@ export interface DataPlaneSettings {
   readonly connectTimeoutMs: number;
   /** Of both sockets of a session. Ranges are those of the configuration. */
   readonly tcp: TcpSettings;
-  /** How long a client that cannot be given a server waits for one, 0..600000; 0: not at all. */
+  /** How long a client that cannot be given a server waits for one, 0..MAX_HOLD_MS; 0: not at all. */
   readonly holdTimeoutMs: number;
   /** How many clients may wait, 0..1000000. */
   readonly maxHeld: number;
@@ -117,6 +117,8 @@ const MAX_WORKERS = 64;
 /** Of `Route.epoch`. */
 export const MAX_EPOCH = 2 ** 32 - 1;
 const MAX_TIMEOUT_MS = 600_000;
+/** A week, as kLongestHoldNs in native/engine.cc: a hold may be renewed beyond all that is configured. */
+export const MAX_HOLD_MS = 604_800_000;
 /** What close() should be given, so that the end of the whole is over well before anybody's patience. */
 export const WORKERS_STOP_MS = 1000;
 const MAX_DESCRIPTOR = 2 ** 31 - 1;
@@ -348,7 +350,7 @@ function settingsOf(settings: DataPlaneSettings): DataPlaneSettings {
 
 function checkSettings(settings: DataPlaneSettings): void {
   requireInteger('connectTimeoutMs', settings.connectTimeoutMs, 1, MAX_TIMEOUT_MS);
-  requireInteger('holdTimeoutMs', settings.holdTimeoutMs, 0, MAX_TIMEOUT_MS);
+  requireInteger('holdTimeoutMs', settings.holdTimeoutMs, 0, MAX_HOLD_MS);
   requireInteger('maxHeld', settings.maxHeld, 0, MAX_CLIENTS);
   requireInteger('releaseRate', settings.releaseRate, 1, MAX_CLIENTS);
   requireInteger('maxConnections', settings.maxConnections, 1, MAX_CLIENTS);

@@ -3,11 +3,9 @@
 // that nobody waits for somebody who has forgotten it. It is this process' alone: the
 // next one knows nothing of it, and routes as soon as it has proven a primary.
 
+import { MAX_HOLD_MS } from '../dataplane.js';
 import type { Timers } from '../timers.js';
 import type { Span } from './status-document.js';
-
-/** Of HOLD_TIMEOUT_MS, which bounds what the data plane can be told. */
-const MAX_TIMEOUT_MS = 600_000;
 
 export class AdministratorHold {
   readonly #timers: Timers;
@@ -66,10 +64,11 @@ export class AdministratorHold {
 
   /**
    * How long a client waits, from when it came: as long as the hold lasts, and then as long as it would have otherwise.
-   * Who came first decides; who comes later waits no longer for it, since afterwards it is as configured again.
+   * Who came first decides; who comes later waits no longer for it, since afterwards it is as configured again. One hold
+   * that is renewed again and again has clients wait for a week at most.
    */
   timeoutMs(configuredMs: number): number {
     const { since, until } = this.#span ?? this.#past ?? { since: 0, until: 0 };
-    return Math.min(MAX_TIMEOUT_MS, Math.ceil(Math.max(until - since, 0)) + configuredMs);
+    return Math.min(MAX_HOLD_MS, Math.ceil(Math.max(until - since, 0)) + configuredMs);
   }
 }

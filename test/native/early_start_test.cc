@@ -11,7 +11,9 @@
 
 #include "early_start.h"
 #include "forked.h"
+#include "ledger.h"
 #include "service_manager.h"
+#include "shelf.h"
 #include "support.h"
 
 using namespace pg_gateway;
@@ -134,7 +136,39 @@ std::string leaves_alone(std::uint64_t which) {
   return {};
 }
 
+// How long clients wait in an engine that works as one in which they waited for so long; -1: it
+// does not start.
+std::int64_t patience_after(std::int64_t hold_timeout_ns) {
+  test::Shelf shelf;
+  Engine before([](void*) {}, nullptr);
+  EngineOptions first;
+  first.settings.hold_timeout_ns = hold_timeout_ns;
+  first.fd_store = shelf.store();
+  if (before.start(std::move(first)) || !before.write_note("note")) return -1;
+  before.stop(0, true);
+  Engine engine([](void*) {}, nullptr);
+  EngineOptions options;
+  options.fd_store = shelf.store();
+  options.stored = shelf.copies();
+  options.as_before = true;
+  if (engine.start(std::move(options))) return -1;
+  StoredFds stored = shelf.copies();
+  Ledger ledger;
+  return ledger.attach(stored.ledger) ? -1 : ledger.set_up().hold_timeout_ns;
+}
+
 }  // namespace
+
+TEST_CASE("early start: clients wait as long as before, in a hold that was renewed too") {
+  constexpr std::int64_t kSecondNs = 1'000'000'000;
+  constexpr std::int64_t kWeekNs = 604'800 * kSecondNs;
+  CHECK(patience_after(15 * kSecondNs) == 15 * kSecondNs);
+  CHECK(patience_after(1155 * kSecondNs) == 1155 * kSecondNs);
+  CHECK(patience_after(kWeekNs) == kWeekNs);
+  // No gateway has said that.
+  CHECK(patience_after(kWeekNs + 1) == 0);
+  CHECK(patience_after(-1) == 0);
+}
 
 TEST_CASE("early start: a session goes on as it was, and then in another engine") {
   const std::string problem = test::run_forked(0, 1, 1, [](std::uint64_t) { return goes_on(); });

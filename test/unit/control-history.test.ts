@@ -3,6 +3,7 @@
 
 import { FailoverHistory } from '#src/control/failover-history.js';
 import { AdministratorHold } from '#src/control/hold.js';
+import { MAX_HOLD_MS } from '#src/dataplane.js';
 import type { Outcome } from '#src/failovers.js';
 import { FakeTimers } from '../helpers/fake-timers.js';
 import { NONE, NOON, PRIMARY, proven } from '../helpers/status-input.js';
@@ -128,10 +129,26 @@ test('one that begins in that time takes over who still waits', () => {
   assert.equal(changes, [true], 'the end of the first one’s time told nothing');
 });
 
+test('renewed, it has who came first wait for all of it, and then as long as anybody', () => {
+  const { timers, hold } = setUpHold();
+  hold.begin(600);
+  assert.is(hold.timeoutMs(15_000), 615_000);
+  timers.advance(540_000);
+  assert.equal(hold.begin(600), { since: 0, until: 1_140_000 });
+  assert.is(hold.timeoutMs(15_000), 1_155_000);
+  timers.advance(600_000);
+  assert.is(hold.span, undefined);
+  assert.is(hold.timeoutMs(15_000), 1_155_000);
+});
+
 test('a hold that is ended is not ended again, and clients never wait for longer than the data plane can be told', () => {
   const { timers, changes, hold } = setUpHold();
-  hold.begin(600);
-  assert.is(hold.timeoutMs(600_000), 600_000);
+  for (let renewals = 0; renewals < MAX_HOLD_MS / 500_000; renewals += 1) {
+    hold.begin(600);
+    timers.advance(500_000);
+  }
+  assert.equal(changes, [], 'it has never ended');
+  assert.is(hold.timeoutMs(15_000), MAX_HOLD_MS);
   assert.is(hold.end(), true);
   assert.is(hold.span, undefined);
   hold.close();

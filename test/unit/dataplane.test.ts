@@ -6,7 +6,7 @@ import { connect, createServer } from 'node:net';
 import type { Socket } from 'node:net';
 import { once } from 'node:events';
 
-import { MAX_SERVERS, openDataPlane } from '#src/dataplane.js';
+import { MAX_HOLD_MS, MAX_SERVERS, openDataPlane } from '#src/dataplane.js';
 import type { DataPlane, DataPlaneSettings, Route } from '#src/dataplane.js';
 import {
   CONNECT_BUCKETS_SECONDS,
@@ -77,7 +77,11 @@ test('values out of range never reach the native side', ({ plane }) => {
     ],
     [
       () => plane.configure({ ...settings, holdTimeoutMs: -1 }),
-      'holdTimeoutMs is -1: expected a whole number from 0 to 600000',
+      'holdTimeoutMs is -1: expected a whole number from 0 to 604800000',
+    ],
+    [
+      () => plane.configure({ ...settings, holdTimeoutMs: MAX_HOLD_MS + 1 }),
+      'holdTimeoutMs is 604800001: expected a whole number from 0 to 604800000',
     ],
     [
       () => plane.configure({ ...settings, maxHeld: 1_000_001 }),
@@ -106,6 +110,15 @@ test('values out of range never reach the native side', ({ plane }) => {
     [() => openDataPlane({ ...settings, workers: 65 }), 'workers is 65: expected a whole number from 1 to 64'],
   ];
   for (const [work, expected] of rows) assert.is(refusal(work), `DATAPLANE_ARGUMENT: ${expected}`);
+});
+
+test('clients may be had to wait for longer than by any configuration', ({ plane }) => {
+  assert.is(
+    refusal(() => {
+      plane.configure({ ...settings, holdTimeoutMs: MAX_HOLD_MS });
+    }),
+    'accepted',
+  );
 });
 
 test('a descriptor that cannot be accepted from is refused by name', ({ plane }) => {
