@@ -86,8 +86,9 @@ export function statusPage(
       </head>
       <body>
         ${ICON_SHEET}
-        <div id="stale" role="alert" hidden>
-          <strong>NO ANSWER FROM THE GATEWAY</strong> for <b></b>. <span></span> What is below is old.
+        <div id="stale" hidden>
+          <span role="alert"><strong>NO ANSWER FROM THE GATEWAY.</strong> <i></i> What is below is old.</span>
+          <span>The last answer was <b></b> ago.</span>
         </div>
         ${topOf(status, options)}
         <main id="main">

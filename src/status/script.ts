@@ -45,10 +45,15 @@ export const SCRIPT = `
     page.classList.toggle('stale', stale);
     if (stale) {
       document.title = 'NO ANSWER - ' + document.title.replace(/^NO ANSWER - /, '');
-      banner.querySelector('span').textContent = failure;
-      banner.querySelector('b').textContent = words(Math.round(age / 1000));
+      say(banner.querySelector('i'), failure);
+      say(banner.querySelector('b'), words(Math.round(age / 1000)));
     }
     banner.hidden = !stale;
+  }
+
+  // What is written anew is read out anew where it is an alert: the age stands beside it.
+  function say(element, text) {
+    if (element.textContent !== text) element.textContent = text;
   }
 
   function words(seconds) {

@@ -110,7 +110,7 @@ footer { display: flex; flex-wrap: wrap; gap: 4px 18px; color: var(--soft); padd
 #stale { position: sticky; top: 0; z-index: 1; padding: 14px 24px; background: #3b0a45; color: #fff; font-size: 18px; text-align: center;
   border-bottom: 4px solid #ffd23f; }
 #stale[hidden] { display: none; }
-#stale strong { letter-spacing: .03em; }
+#stale strong { letter-spacing: .03em; } #stale i { font-style: normal; }
 .stale main { filter: grayscale(1); opacity: .7; }
 .stale #verdict { background: repeating-linear-gradient(135deg, #5b6670 0 18px, #4b555e 18px 36px); --ink: #fff; --glyph: #4b555e; }
 .stale #verdict .word::before { content: "WAS "; } .stale #verdict > .icon { opacity: .35; }

@@ -55,7 +55,17 @@ test('a gateway that is stopped, and started again', async () => {
     await viewer.screenshot('4-no-answer');
     const age = async (): Promise<number> => parseInt(await viewer.locate('#stale b').innerText(), 10);
     const before = await age();
-    await eventually('the picture to grow older', async () => (await age()) > before);
+    await viewer.page.evaluate(`(() => {
+      window.readOut = 0;
+      new MutationObserver((changes) => { window.readOut += changes.length; })
+        .observe(document.querySelector('[role=alert]'), { subtree: true, childList: true, characterData: true });
+    })()`);
+    await eventually('the picture to grow older', async () => (await age()) > before + 2);
+    assert.is(
+      await viewer.page.evaluate('window.readOut'),
+      0,
+      'an alert is read out again whenever it is written anew',
+    );
     // The browser itself tells of what it could not load, and nothing else.
     for (const complaint of viewer.complaints.splice(0)) assert.match(complaint, 'net::ERR_');
 

@@ -221,6 +221,15 @@ test('the policy allows the style and the script that are in it, and nothing els
   );
 });
 
+test('who has the page read out hears once that it is old: how old it is stands beside the alert', () => {
+  const [banner = ''] = /<div id="stale".*?<\/div>/su.exec(page()) ?? [];
+  const [alert = ''] = /<span role="alert">.*?<\/span>/su.exec(banner) ?? [];
+  assert.match(alert, 'NO ANSWER FROM THE GATEWAY');
+  assert.not.match(alert, '<b>');
+  assert.match(banner.replace(alert, ''), '<b></b>');
+  assert.not.match(banner.replace(alert, ''), /role=|aria-live/u);
+});
+
 test('a browser without JavaScript loads it again', () => {
   assert.match(page(), /<noscript><meta http-equiv="refresh" content="10" \/><\/noscript>/u);
 });
