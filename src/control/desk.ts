@@ -168,7 +168,8 @@ export class ControlDesk implements Desk {
   }
 
   failovers(): FailoversDocument {
-    return { since: isoTime(this.#clock(), this.#startedAt), failovers: this.#history.list() };
+    const since = isoTime(this.#clock(), this.#startedAt);
+    return { since, total: this.#history.total, failovers: this.#history.list() };
   }
 
   version(): VersionDocument {
@@ -292,7 +293,8 @@ export class ControlDesk implements Desk {
       hold: this.#hold.span,
       drain: this.#drain,
       keepsSessions: dataPlane.recovery.kept,
-      failovers: this.#history.list(),
+      failovers: this.#history.total,
+      lastFailover: this.#history.list()[0],
     };
   }
 

@@ -122,6 +122,7 @@ export interface StatusDocument {
   readonly log_level: string;
   /** What is remembered of the cluster is on disk. */
   readonly state_saved: boolean;
+  /** How many there were since the start of the process. */
   readonly failovers: number;
   readonly last_failover: FailoverDocument | null;
 }
@@ -154,8 +155,10 @@ export interface SessionsDocument {
 }
 
 export interface FailoversDocument {
-  /** Since when they are remembered: the start of the process. */
+  /** Since when they are counted: the start of the process. */
   readonly since: string;
+  /** How many there were; the oldest of many are forgotten. */
+  readonly total: number;
   /** The latest first. */
   readonly failovers: readonly FailoverDocument[];
 }

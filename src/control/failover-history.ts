@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The failovers of this process, each with the times of its steps. Bounded: of more the
-// oldest go. Decides nothing.
+// oldest go, and are but counted. Decides nothing.
 
 import type { Verdict } from '../election.js';
 import type { Outcome } from '../failovers.js';
@@ -21,6 +21,7 @@ const MAX_STEPS = 20;
 
 export class FailoverHistory {
   readonly #failovers: FailoverDocument[] = [];
+  #total = 0;
   #steps: Step[] = [];
 
   /**
@@ -42,6 +43,7 @@ export class FailoverHistory {
     const target = `${next.candidate.name} at ${next.address.address}`;
     steps.push({ step: 'proven', at: decidedAt, detail: `${verdict.reason}: ${verdict.detail}` });
     steps.push({ step: 'routed', at: clock.now, detail: `new clients go to ${target}` });
+    this.#total += 1;
     this.#failovers.unshift({
       at: isoTime(clock, decidedAt),
       old: old.candidate.name,
@@ -60,6 +62,11 @@ export class FailoverHistory {
       })),
     });
     this.#failovers.length = Math.min(this.#failovers.length, MAX_FAILOVERS);
+  }
+
+  /** How many there were, those that are forgotten too. */
+  get total(): number {
+    return this.#total;
   }
 
   /** The latest first. */

@@ -51,8 +51,9 @@ export interface StatusInput extends FaultTimes {
   readonly stateSaved: boolean;
   /** What is wrong with the configuration that was found last, while an earlier one goes on. */
   readonly rejected: readonly string[];
-  /** Failovers of this process, the latest first. */
-  readonly failovers: readonly FailoverDocument[];
+  /** How many failovers there were in this process. */
+  readonly failovers: number;
+  readonly lastFailover: FailoverDocument | undefined;
 }
 
 /** So much of the limit of clients is worth a warning. */
@@ -63,10 +64,9 @@ export const STALLED_MS = 3000;
 export const LATELY_MS = 300_000;
 
 export function statusDocument(input: StatusInput): StatusDocument {
-  const { clock, verdict, stats, failovers, hold, drain, startedAt } = input;
+  const { clock, verdict, stats, hold, drain, startedAt } = input;
   const servers = input.candidates.map((candidate) => serverDocument(input, candidate));
   const problems = problemsOf(input, servers);
-  const [last] = failovers;
   return {
     health: healthOf(input, problems),
     problems,
@@ -100,8 +100,8 @@ export function statusDocument(input: StatusInput): StatusDocument {
     sessions_kept: input.keepsSessions ? stats.kept.sessions : null,
     log_level: input.logLevel,
     state_saved: input.stateSaved,
-    failovers: failovers.length,
-    last_failover: last ?? null,
+    failovers: input.failovers,
+    last_failover: input.lastFailover ?? null,
   };
 }
 

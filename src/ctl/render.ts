@@ -151,10 +151,10 @@ export function clientOf({ client_address: address, client_port: port }: Session
   return port === null ? safe(address) : hostPort(address, port);
 }
 
-export function failoversLines({ since, failovers }: FailoversDocument): readonly string[] {
-  const count = failovers.length === 0 ? 'No failover' : plural(failovers.length, 'failover');
+export function failoversLines({ since, total, failovers }: FailoversDocument): readonly string[] {
+  const count = total === 0 ? 'No failover' : plural(total, 'failover');
   return [
-    `${count} since ${moment(since)}`,
+    `${count} since ${moment(since)}${total > failovers.length ? `, the last ${failovers.length}:` : ''}`,
     ...failovers.flatMap((failover) => [
       '',
       failoverLine(failover),

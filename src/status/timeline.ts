@@ -11,13 +11,12 @@ import { breakable, time } from './sections.js';
 const MAX_SHOWN = 20;
 
 export function timelineSection({ verdict }: StatusDocument, history: FailoversDocument, now: number): Markup {
-  const { failovers, since } = history;
+  const { failovers, total, since } = history;
   const shown = failovers.slice(0, MAX_SHOWN);
-  const more = failovers.length - shown.length;
+  const more = total - shown.length;
+  const remembered = failovers.length - shown.length;
   return html`<section id="failovers">
-    <h2>
-      ${failovers.length === 0 ? 'No failover' : plural(failovers.length, 'failover')} <small>since the start</small>
-    </h2>
+    <h2>${total === 0 ? 'No failover' : plural(total, 'failover')} <small>since the start</small></h2>
     <ol>
       ${
         verdict.kind === 'none'
@@ -26,8 +25,13 @@ export function timelineSection({ verdict }: StatusDocument, history: FailoversD
               <p><code>${verdict.reason}</code> ${verdict.detail}</p>
             </li>`
           : NONE
-      }${shown.map((failover, at) => failoverItem(failover, failovers.length - at, at === 0, now))}${
-        more === 0 ? NONE : html`<li class="more">${more} earlier: <code>pg-gatewayctl failovers</code></li>`
+      }${shown.map((failover, at) => failoverItem(failover, total - at, at === 0, now))}${
+        more === 0
+          ? NONE
+          : html`<li class="more">
+              ${more} earlier:
+              <code>pg-gatewayctl failovers</code>${more > remembered ? ` has ${remembered} of them` : ''}
+            </li>`
       }
       <li class="start">Start of the process, ${time(since)}</li>
     </ol>

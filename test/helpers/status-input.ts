@@ -69,7 +69,8 @@ export function statusInput(change: Partial<StatusInput> = {}): StatusInput {
     logLevel: 'info',
     stateSaved: true,
     rejected: [],
-    failovers: [],
+    failovers: 0,
+    lastFailover: undefined,
     ...change,
   };
 }

@@ -10,7 +10,7 @@ import { GatewayError } from '#src/errors.js';
 import { createLogger } from '#src/log.js';
 import { FakeTimers } from '../helpers/fake-timers.js';
 import { candidate } from '../helpers/observations.js';
-import { NONE, PRIMARY, statusInput } from '../helpers/status-input.js';
+import { NONE, PRIMARY, proven, statusInput } from '../helpers/status-input.js';
 import { assert, suite } from '../helpers/suite.js';
 
 const test = suite('control desk');
@@ -189,5 +189,18 @@ for (const [what, before, after, since] of AFTER_SECONDS) {
     assert.is(bench.verdictSince, since);
   });
 }
+
+test('failovers are counted beyond those that are remembered', () => {
+  const { desk } = new Bench();
+  const doubt = { since: 0, cause: 'the test says so' };
+  const failover = { old: proven('b', 2), new: proven('a', 3), doubt, decidedInMs: 1, cut: 0, held: 0 };
+  for (let count = 0; count < 120; count += 1) {
+    desk.decided(PRIMARY, doubt, { lastPrimary: failover.old, decidedInMs: 1, failover }, 0);
+  }
+  const { total, failovers } = desk.failovers();
+  const { failovers: counted, last_failover: last } = desk.status();
+  assert.equal([total, failovers.length, counted], [120, 100, 120]);
+  assert.is(last?.new, 'a:5432');
+});
 
 test.run();

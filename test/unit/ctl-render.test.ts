@@ -49,7 +49,7 @@ function session(id: number, change: Partial<SessionDocument> = {}): SessionDocu
 }
 
 test('status, on a quiet day', () => {
-  const status = statusDocument(statusInput({ failovers: [FAILOVER] }));
+  const status = statusDocument(statusInput({ failovers: 1, lastFailover: FAILOVER }));
   assert.equal(statusLines(status, STYLE), [
     'OK  pg-gateway 1.2.3, up 16 min 40 s, process 4711',
     'primary   a:5432 on timeline 3 for 10 min 0 s: first-primary',
@@ -104,8 +104,14 @@ test('sessions', () => {
 
 test('failovers', () => {
   const since = '2026-11-30T11:43:20.000Z';
-  assert.equal(failoversLines({ since, failovers: [] }), ['No failover since 2026-11-30 11:43:20.000Z']);
-  assert.equal(failoversLines({ since, failovers: [FAILOVER] }).slice(2), [
+  assert.equal(failoversLines({ since, total: 0, failovers: [] }), ['No failover since 2026-11-30 11:43:20.000Z']);
+  assert.is(
+    failoversLines({ since, total: 250, failovers: [FAILOVER] })[0],
+    '250 failovers since 2026-11-30 11:43:20.000Z, the last 1:',
+  );
+  const lines = failoversLines({ since, total: 1, failovers: [FAILOVER] });
+  assert.is(lines[0], '1 failover since 2026-11-30 11:43:20.000Z');
+  assert.equal(lines.slice(2), [
     '2026-11-30 11:50:00.000Z  b:5432 -> a:5432, timeline 2 -> 3, decided in 31.4 ms, 1 session cut, 2 clients held',
     '  2026-11-30 11:49:59.969Z       +0.0 ms  doubt   it broke',
     '  2026-11-30 11:50:00.000Z      +31.4 ms  proven  higher-timeline: a:5432',

@@ -19,7 +19,7 @@ import { assert, suite } from '../helpers/suite.js';
 
 const test = suite('status page');
 
-const START = { since: new Date(NOON - NOW).toISOString(), failovers: [] };
+const START = historyOf([]);
 
 function failover(minutesAgo: number, change: Partial<FailoverDocument> = {}): FailoverDocument {
   const at = new Date(NOON - minutesAgo * 60_000).toISOString();
@@ -36,6 +36,10 @@ function failover(minutesAgo: number, change: Partial<FailoverDocument> = {}): F
     steps: [{ at, step: 'doubt', ms: 0, detail: 'the probe connection to b:5432 broke' }],
     ...change,
   };
+}
+
+function historyOf(failovers: readonly FailoverDocument[], total = failovers.length): FailoversDocument {
+  return { since: new Date(NOON - NOW).toISOString(), total, failovers };
 }
 
 interface Shown {
@@ -137,7 +141,7 @@ test('servers: every role, IPv6, and as many as there may be', () => {
 
 test('the timeline: the outage that goes on, then the latest failover, and of many the last twenty', () => {
   const many = Array.from({ length: 30 }, (_, at) => failover(at + 1, { sessions_cut: 100 + at }));
-  const html = page({ verdict: NONE, verdictSince: NOW - 4000 }, { history: { ...START, failovers: many } });
+  const html = page({ verdict: NONE, verdictSince: NOW - 4000 }, { history: historyOf(many) });
   const said = text(html, 'failovers');
   assert.match(said, /^30 failovers since the start No primary for 4\.0 s primary-in-doubt a:5432 does not answer/u);
   assert.match(
@@ -150,12 +154,21 @@ test('the timeline: the outage that goes on, then the latest failover, and of ma
   assert.is([...html.matchAll(/<details open>/gu)].length, 1, 'the steps of the latest are open');
 });
 
+test('the timeline: of more than are remembered it has the number all the same', () => {
+  const remembered = Array.from({ length: 30 }, (_, at) => failover(at + 1));
+  const html = page({}, { history: historyOf(remembered, 130) });
+  const said = text(html, 'failovers');
+  assert.match(said, /^130 failovers since the start /u);
+  assert.match(said, '110 earlier: pg-gatewayctl failovers has 10 of them');
+  assert.match(html, /<li id="failover-130">/u);
+});
+
 test('a line of the hour has gaps where nobody looked, and marks the failovers of that hour', () => {
   const point = (from: number, sessions: number): TrafficPoint => {
     return { from, to: Math.max(0, from - 8), sessions, held: 0, sent: 0, received: 2500 };
   };
   const points = [point(3600, 4), point(3590, 8), point(100, 2), point(8, 3)];
-  const html = page({}, { points, history: { ...START, failovers: [failover(30), failover(61)] } });
+  const html = page({}, { points, history: historyOf([failover(30), failover(61)]) });
   const card = text(html, 'figures');
   assert.match(card, 'Sessions 3 3 would outlive the process 1 h ago peak 8 now');
   assert.match(card, 'To clients 2.5 kB/s');
@@ -181,12 +194,9 @@ test('whatever servers are called and say is text', () => {
       observations: new Map([[evil, down]]),
       verdict: { ...NONE, detail: evil, fenced: [{ candidate: name, reason: 'rival', detail: evil }] },
     },
-    { history: { ...START, failovers: [failover(1, { old: evil, new: evil, cause: evil })] } },
+    { history: historyOf([failover(1, { old: evil, new: evil, cause: evil })]) },
   );
-  const plain = page(
-    { verdict: NONE, candidates: [candidate('b')] },
-    { history: { ...START, failovers: [failover(1)] } },
-  );
+  const plain = page({ verdict: NONE, candidates: [candidate('b')] }, { history: historyOf([failover(1)]) });
   const tags = (of: string): readonly string[] => [...of.matchAll(/<\/?(script|img)\b/gu)].map(([tag]) => tag);
   assert.equal(tags(html), tags(plain));
   assert.not.match(html, /[\u202e\u0007]/u);
