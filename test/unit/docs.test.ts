@@ -4,6 +4,7 @@
 
 import { readFileSync } from 'node:fs';
 
+import { CTL_CRITICAL, CTL_EXIT, CTL_WARNING } from '#src/ctl/exit.js';
 import { ERROR_CODES, EXIT } from '#src/errors.js';
 import { exposition } from '../helpers/exposition.js';
 import { assert, suite } from '../helpers/suite.js';
@@ -15,6 +16,20 @@ test('every error code stands beside an exit status', () => {
   for (const code of Object.keys(ERROR_CODES)) assert.match(readme, new RegExp(`^\\| \\d+ \\|.*\`${code}\``, 'mu'));
   for (const name of ['OK', 'FAILURE', 'USAGE', 'UNAVAILABLE', 'SOFTWARE', 'CONFIG'] as const) {
     assert.match(readme, new RegExp(`^\\| ${EXIT[name].toString()} \\|`, 'mu'));
+  }
+});
+
+/** Commands of pg-gatewayctl that end so. */
+const ENDS: readonly (readonly [status: number, commands: readonly string[]])[] = [
+  [CTL_WARNING, ['pg-gatewayctl status', 'pg-gatewayctl kill', 'drain', 'reload']],
+  [CTL_CRITICAL, ['pg-gatewayctl status']],
+];
+
+test('so does each way in which pg-gatewayctl ends', () => {
+  const rowOf = (status: number): string => new RegExp(`^\\| ${status} \\|.*$`, 'mu').exec(readme)?.[0] ?? '';
+  for (const [status] of CTL_EXIT) assert.is.not(rowOf(status), '');
+  for (const [status, commands] of ENDS) {
+    for (const command of commands) assert.match(rowOf(status), `\`${command}\``, String(status));
   }
 });
 
