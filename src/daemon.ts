@@ -6,6 +6,7 @@
 
 import type { Candidate } from './candidates.js';
 import { ClusterMemory } from './cluster-memory.js';
+import { ConnectLog } from './connect-log.js';
 import type { Config, LoadedConfig } from './config.js';
 import { ControlDesk } from './control/desk.js';
 import type { ReloadDocument } from './control/documents.js';
@@ -17,7 +18,6 @@ import { drain } from './drain.js';
 import type { Verdict } from './election.js';
 import { Failovers } from './failovers.js';
 import { listenForClients } from './listen-for-clients.js';
-import { RateLimit } from './log.js';
 import type { Logger } from './log.js';
 import { Metrics } from './metrics.js';
 import { viewsOf } from './metrics-samples.js';
@@ -60,7 +60,6 @@ export interface DaemonOptions {
 }
 
 const STATUS_EVERY_MS = 2000;
-const FAILURE_LOG_EVERY_MS = 5000;
 
 /**
  * Starts the service; resolves when it is ready: sockets adopted, workers running, the first probe round over
@@ -102,7 +101,7 @@ export class Daemon {
   readonly #watchdog: Watchdog;
   readonly #desk: ControlDesk;
   readonly #site: StatusSite | undefined;
-  readonly #failureLimit = new RateLimit(FAILURE_LOG_EVERY_MS);
+  readonly #connectLog: ConnectLog;
   #listeners: ServiceListeners | undefined;
   #verdict: Verdict | undefined;
   /** Something speaks against the primary, and it has not answered yet. */
@@ -124,6 +123,7 @@ export class Daemon {
     dataPlane.onBackendFailure = (failure) => {
       this.#backendFailed(failure);
     };
+    this.#connectLog = new ConnectLog(logger);
     this.#resourceLog = new ResourceLog(logger, systemTimers);
     this.#sessionLog = new SessionLog({
       logger,
@@ -381,11 +381,7 @@ export class Daemon {
   }
 
   #backendFailed(failure: BackendFailure): void {
-    const server = this.#slots.nameOf(failure.server) ?? failure.server;
-    const similar = this.#failureLimit.admit(String(server));
-    if (similar !== undefined) {
-      this.#logger.info(`a backend connection failed${similar}`, { server, error: failure.error });
-    }
+    this.#connectLog.failed(failure, this.#slots.nameOf(failure.server));
     // One of a route that is no more says nothing about the present one.
     if (failure.epoch === this.#epoch) this.#monitor.triggerRound('a backend connection failed');
   }

@@ -10,6 +10,8 @@ import { Gateway } from './gateway.js';
 import type { GatewayOptions } from './gateway.js';
 import { PROJECT_ROOT, temporaryFolder } from './paths.js';
 import type { TemporaryFolder } from './paths.js';
+import { createCluster } from './postgres.js';
+import type { Cluster } from './postgres.js';
 
 /** The program as it is compiled. */
 export const CTL = join(PROJECT_ROOT, 'dist/ctl/main.js');
@@ -58,6 +60,27 @@ export class ControlledGateway {
   async #json(args: readonly string[]): Promise<unknown> {
     const { stdout } = await this.ctl(...args, '--json');
     return JSON.parse(stdout);
+  }
+}
+
+/** A primary with its standbys, and the gateway before it. */
+export async function withCluster(
+  options: Omit<GatewayOptions, 'candidates'>,
+  use: (cluster: Cluster, controlled: ControlledGateway) => Promise<void>,
+  standbys = 1,
+): Promise<void> {
+  const cluster = await createCluster(standbys);
+  try {
+    const candidates = cluster.servers.map(({ candidate }) => candidate);
+    const controlled = await ControlledGateway.start({ candidates, ...options });
+    try {
+      await controlled.gateway.primaryIs(cluster.primary.candidate);
+      await use(cluster, controlled);
+    } finally {
+      await controlled.close();
+    }
+  } finally {
+    await cluster.close();
   }
 }
 

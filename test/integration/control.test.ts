@@ -6,10 +6,7 @@ import { chmod } from 'node:fs/promises';
 
 import type { FailoversDocument, StatusDocument } from '#src/control/documents.js';
 import { ActivatedGateway } from '../helpers/activated-gateway.js';
-import { run } from '../helpers/child.js';
-import { ControlledGateway, CTL, runCtl } from '../helpers/ctl.js';
-import { freezeIfPermitted, threadIds } from '../helpers/freeze-thread.js';
-import type { GatewayOptions } from '../helpers/gateway.js';
+import { ControlledGateway, runCtl, withCluster } from '../helpers/ctl.js';
 import { KeptGateway } from '../helpers/kept-gateway.js';
 import { temporaryFolder } from '../helpers/paths.js';
 import { PgSession } from '../helpers/pg-session.js';
@@ -46,26 +43,6 @@ function masked(text: string, cluster: Cluster): string[] {
 /** Waits for a connection as long as a test may take. */
 function patient(target: Target): Target {
   return { ...target, env: { PGCONNECT_TIMEOUT: '110' } };
-}
-
-async function withCluster(
-  options: Omit<GatewayOptions, 'candidates'>,
-  use: (cluster: Cluster, controlled: ControlledGateway) => Promise<void>,
-  standbys = 1,
-): Promise<void> {
-  const cluster = await createCluster(standbys);
-  try {
-    const candidates = cluster.servers.map(({ candidate }) => candidate);
-    const controlled = await ControlledGateway.start({ candidates, ...options });
-    try {
-      await controlled.gateway.primaryIs(cluster.primary.candidate);
-      await use(cluster, controlled);
-    } finally {
-      await controlled.close();
-    }
-  } finally {
-    await cluster.close();
-  }
 }
 
 test('status: on a good day, with a standby down, without a primary, and when nobody can be asked', async () => {
@@ -108,50 +85,6 @@ test('status: on a good day, with a standby down, without a primary, and when no
     assert.is(gone.status, 3);
     assert.match(gone.stdout, /"code": "CONTROL_UNREACHABLE"/u);
     assert.match(gone.stderr, /^pg-gatewayctl: CONTROL_UNREACHABLE: cannot ask the gateway at /u);
-  });
-});
-
-test('colours are for a terminal alone, and not for one that wants none', async () => {
-  await withCluster(
-    {},
-    async (_, controlled) => {
-      assert.not.match((await controlled.ctl('status')).stdout, '\u001b');
-      // pty.spawn(): the program has a terminal, whose other end is read.
-      const inTerminal = 'import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))';
-      const command = ['python3', '-c', inTerminal, process.execPath, CTL, '--socket', controlled.socket, 'status'];
-      for (const [more, colours] of [
-        [{}, true],
-        [{ NO_COLOR: '1' }, false],
-        [{ TERM: 'dumb' }, false],
-      ] as const) {
-        const { stdout } = await run(command, {
-          env: { PATH: process.env['PATH'], HOME: '/', TERM: 'xterm', ...more },
-        });
-        assert.match(stdout, 'pg-gateway');
-        assert.is(stdout.includes('\u001b[32mOK\u001b[0m'), colours, JSON.stringify(more));
-      }
-    },
-    0,
-  );
-});
-
-test('status: a worker that stands still, where no watchdog ends that, for as long as it does', async () => {
-  await withCluster({ env: { NUM_THREADS: '2' } }, async (_, controlled) => {
-    const stalled = async (): Promise<boolean> =>
-      (await controlled.status()).problems.some((problem) =>
-        /^worker [01] stands still, with 0 sessions: /.test(problem),
-      );
-    assert.is(await stalled(), false);
-    const [, thread = 0] = threadIds(controlled.gateway.pid, /^pg-gw-worker$/);
-    const frozen = await freezeIfPermitted(thread, 'that status tells of a worker that stands still');
-    if (frozen === undefined) return;
-    try {
-      await eventually('it to be told', stalled);
-      assert.is((await controlled.ctl('status')).status, 1);
-    } finally {
-      await frozen.thaw();
-    }
-    await eventually('it to be over', async () => !(await stalled()));
   });
 });
 
