@@ -27,11 +27,38 @@ void ask_kernel(int backend, SessionFacts& facts) {
   facts.bytes_down = info.tcpi_bytes_received;
 }
 
+// Of two that came in one moment the one with the lower id.
+bool is_older(const SessionFacts& one, const SessionFacts& other) {
+  if (one.opened_ns != other.opened_ns) return one.opened_ns < other.opened_ns;
+  return one.id < other.id;
+}
+
 }  // namespace
 
 void SessionListing::add(const SessionFacts& facts) {
+  count();
   const std::lock_guard lock(mutex_);
-  if (matching_.fetch_add(1, std::memory_order_relaxed) < limit_) found_.push_back(facts);
+  if (found_.size() == limit_) {
+    if (limit_ == 0 || !is_older(facts, found_.front())) return;
+    std::pop_heap(found_.begin(), found_.end(), is_older);
+    found_.back() = facts;
+  } else {
+    found_.push_back(facts);
+  }
+  std::push_heap(found_.begin(), found_.end(), is_older);
+  if (found_.size() == limit_) {
+    youngest_ns_.store(found_.front().opened_ns, std::memory_order_relaxed);
+  }
+}
+
+std::vector<const SessionFacts*> SessionListing::oldest_first() const {
+  std::vector<const SessionFacts*> ordered;
+  ordered.reserve(found_.size());
+  for (const SessionFacts& facts : found_) ordered.push_back(&facts);
+  std::sort(ordered.begin(), ordered.end(), [](const SessionFacts* one, const SessionFacts* other) {
+    return is_older(*one, *other);
+  });
+  return ordered;
 }
 
 KillOrder::KillOrder(std::vector<std::uint64_t> ids, std::uint32_t number, Told told, void* context)
@@ -76,6 +103,7 @@ SessionFacts facts_of(const Session& session, std::int64_t now_ns) {
   facts.state = session.state();
   facts.client = session.address;
   facts.server = session.server;
+  facts.opened_ns = session.opened_ns;
   facts.age_ns = now_ns - session.opened_ns;
   facts.bytes_up = session.delivered_up();
   facts.bytes_down = session.delivered_down();

@@ -12,6 +12,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <mutex>
 #include <optional>
 #include <vector>
@@ -66,7 +67,8 @@ struct SessionFacts {
   std::uint16_t server = 0;       // slot; of one that is held that of its last server
   std::uint16_t source_port = 0;  // what pg_stat_activity.client_port tells; 0: none
   std::uint16_t worker = 0;
-  std::int64_t age_ns = 0;  // since the client came
+  std::int64_t opened_ns = 0;  // when the client came, by the monotonic clock
+  std::int64_t age_ns = 0;     // for how long it has been there
   // Since a byte last came from the server or went to it; -1: not known.
   std::int64_t idle_ms = -1;
   // Over the whole life of the connection to the server, in earlier processes too.
@@ -74,6 +76,8 @@ struct SessionFacts {
   std::uint64_t bytes_down = 0;
 };
 
+// Of more than are wanted the oldest are told, whichever worker has them and in whatever order
+// they are found: slots are used again, so theirs says nothing.
 class SessionListing final : public Inquiry {
  public:
   SessionListing(SessionFilter filter, std::uint32_t limit, std::uint32_t number, Told told,
@@ -81,22 +85,28 @@ class SessionListing final : public Inquiry {
       : Inquiry(number, told, context), filter_(filter), limit_(limit) {}
 
   const SessionFilter& filter() const { return filter_; }
-  // Whether what is found is still wanted, or only counted.
-  bool wants_more() const { return matching_.load(std::memory_order_relaxed) < limit_; }
-  // Another one that is meant. It is left out if there are enough.
+  // False: there are enough that came before this moment, and it would only be counted.
+  bool wants(std::int64_t opened_ns) const {
+    return opened_ns <= youngest_ns_.load(std::memory_order_relaxed);
+  }
+  // Another one that is meant. If there are enough, the youngest of them is left out.
   void add(const SessionFacts& facts);
   void count() { matching_.fetch_add(1, std::memory_order_relaxed); }
 
   // Once done(), in no order; no more than the limit.
   const std::vector<SessionFacts>& found() const { return found_; }
+  // The same, the oldest first.
+  std::vector<const SessionFacts*> oldest_first() const;
   std::uint32_t matching() const { return matching_.load(); }
 
  private:
   SessionFilter filter_;
   std::uint32_t limit_;
   std::atomic<std::uint32_t> matching_{0};
+  // When the youngest of those came that are wanted; only those from before can still be.
+  std::atomic<std::int64_t> youngest_ns_{std::numeric_limits<std::int64_t>::max()};
   std::mutex mutex_;
-  std::vector<SessionFacts> found_;  // guarded by mutex_ until done()
+  std::vector<SessionFacts> found_;  // a heap, the youngest on top; guarded by mutex_ until done()
 };
 
 class KillOrder final : public Inquiry {

@@ -77,10 +77,10 @@ std::vector<std::uint64_t> session_ids_of(const Napi::Array& ids) {
 }
 
 Napi::Object session_listing_object(Napi::Env env, const SessionListing& listing) {
-  const std::vector<SessionFacts>& found = listing.found();
+  const std::vector<const SessionFacts*> found = listing.oldest_first();
   Napi::Array sessions = Napi::Array::New(env, found.size());
   std::uint32_t at = 0;
-  for (const SessionFacts& facts : found) sessions.Set(at++, facts_object(env, facts));
+  for (const SessionFacts* facts : found) sessions.Set(at++, facts_object(env, *facts));
   Napi::Object out = Napi::Object::New(env);
   out.Set("sessions", sessions);
   out.Set("matching", static_cast<double>(listing.matching()));

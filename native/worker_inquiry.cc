@@ -35,8 +35,8 @@ void Worker::list_sessions(const ListSessions& message) {
   for (; slot < end && asked < kAskedInATurn; ++slot) {
     const Session& session = sessions_[slot];
     if (!may_match(filter, session)) continue;
-    // There are enough: how many more there are can be told without their facts.
-    if (!asks_kernel && !listing.wants_more()) {
+    // There are enough that are older: how many more there are can be told without their facts.
+    if (!asks_kernel && !listing.wants(session.opened_ns)) {
       listing.count();
       continue;
     }

@@ -54,7 +54,7 @@ export interface SessionFacts {
 }
 
 export interface SessionListing {
-  /** In no order. */
+  /** The oldest first; of more than were asked for the oldest. */
   readonly sessions: readonly SessionFacts[];
   /** How many there are, those that are left out too. */
   readonly matching: number;

@@ -185,8 +185,7 @@ export class ControlDesk implements Desk {
     }
     const query = { ...rest, ...(slot === undefined ? {} : { server: slot }), limit };
     const { sessions, matching } = await dataPlane.inquiries.list(query);
-    const ordered = [...sessions].sort((one, other) => other.ageSeconds - one.ageSeconds || one.id - other.id);
-    return { matching, sessions: ordered.slice(0, limit).map((facts) => this.#sessionDocument(facts)) };
+    return { matching, sessions: sessions.map((facts) => this.#sessionDocument(facts)) };
   }
 
   async kill(ids: readonly number[]): Promise<KillDocument> {

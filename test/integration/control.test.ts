@@ -138,6 +138,30 @@ test('sessions: who is behind client_port of pg_stat_activity, and what else can
   });
 });
 
+test('sessions --limit: the oldest of all workers, though younger ones have the first places', async () => {
+  await withCluster(
+    { env: { NUM_THREADS: '2' } },
+    async (_, controlled) => {
+      const come = async (count: number): Promise<PgSession[]> => {
+        const sessions: PgSession[] = [];
+        while (sessions.length < count) sessions.push(await PgSession.open(controlled.gateway.clients));
+        return sessions;
+      };
+      const ids = async (...args: readonly string[]): Promise<number[]> =>
+        (await controlled.sessions(...args)).sessions.map(({ id }) => id);
+      const early = await come(10);
+      const stay = await come(6);
+      const oldest = (await ids()).slice(10, 14);
+      for (const session of early) session.close();
+      await eventually('the early ones to be gone', async () => (await controlled.sessions()).matching === 6);
+      const late = await come(10);
+      assert.equal(await ids('--limit', '4'), oldest);
+      for (const session of [...stay, ...late]) session.close();
+    },
+    0,
+  );
+});
+
 test('kill: the session ends on both sides and is counted, others go on, who is not there is told', async () => {
   await withCluster({}, async (cluster, controlled) => {
     const victim = await PgSession.open(controlled.gateway.clients);

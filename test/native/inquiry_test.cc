@@ -8,8 +8,11 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstddef>
 #include <memory>
+#include <random>
 #include <set>
+#include <utility>
 #include <vector>
 
 #include "gateway.h"
@@ -169,6 +172,72 @@ TEST_CASE("more than are wanted are counted, also over several turns of the loop
   idle.idle_ms = 1;
   CHECK(eventually([&] { return list(gateway, idle, 10)->matching() == kSessions; }));
   CHECK(list(gateway, idle, 10)->found().size() == 10);
+}
+
+TEST_CASE("of more than are wanted the oldest are told, whose slots others had before them too") {
+  constexpr std::size_t kClients = 200;
+  constexpr std::uint32_t kWanted = 20;
+  for (const unsigned workers : {1U, 3U}) {
+    CAPTURE(workers);
+    const UniqueFd backend = test::listen_tcp();
+    Gateway gateway(workers);
+    REQUIRE(gateway.started());
+    gateway.route(backend.get());
+    std::vector<Link> links;
+    const auto come = [&] {
+      for (std::size_t i = 0; i < kClients; ++i) links.push_back(gateway.open(backend.get()));
+    };
+    come();
+    // The young ones get the slots of the oldest.
+    links.erase(links.begin(), links.begin() + std::ptrdiff_t{kClients / 2});
+    CHECK(eventually([&] { return gateway.active() == kClients / 2; }));
+    come();
+
+    // All of them, to know who the oldest are.
+    std::vector<std::uint64_t> ids;
+    for (const SessionFacts* facts : list(gateway)->oldest_first()) ids.push_back(facts->id);
+    CHECK(ids.size() == kClients / 2 + kClients);
+    SessionFilter idle;
+    idle.idle_ms = 1;
+    CHECK(eventually([&] { return list(gateway, idle)->matching() == ids.size(); }));
+    ids.resize(kWanted);
+    CHECK(std::is_sorted(ids.begin(), ids.end()));
+    for (const SessionFilter& filter : {SessionFilter{}, idle}) {
+      const auto listing = list(gateway, filter, kWanted);
+      CHECK(listing->matching() == kClients / 2 + kClients);
+      std::vector<std::uint64_t> told;
+      for (const SessionFacts* facts : listing->oldest_first()) told.push_back(facts->id);
+      CHECK(told == ids);
+    }
+  }
+}
+
+TEST_CASE("a listing keeps the oldest in whatever order they are found, of a tie the lower ids") {
+  Told told;
+  std::minstd_rand random(7);
+  for (const std::uint32_t limit : {0U, 1U, 10U, 100U, 1000U}) {
+    SessionListing listing({}, limit, 1, &Told::tell, &told);
+    std::vector<std::pair<std::int64_t, std::uint64_t>> all;
+    for (std::uint64_t id = 1; id <= 500; ++id) {
+      SessionFacts facts;
+      facts.id = id;
+      facts.opened_ns = static_cast<std::int64_t>(random() % 100);
+      all.emplace_back(facts.opened_ns, id);
+      if (listing.wants(facts.opened_ns)) {
+        listing.add(facts);
+      } else {
+        listing.count();
+      }
+    }
+    CHECK(listing.matching() == all.size());
+    std::sort(all.begin(), all.end());
+    all.resize(std::min<std::size_t>(limit, all.size()));
+    std::vector<std::pair<std::int64_t, std::uint64_t>> kept;
+    for (const SessionFacts* facts : listing.oldest_first()) {
+      kept.emplace_back(facts->opened_ns, facts->id);
+    }
+    CHECK(kept == all);
+  }
 }
 
 TEST_CASE("a session that is killed ends on both sides, and no other does") {
