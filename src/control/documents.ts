@@ -113,6 +113,9 @@ export interface StatusDocument {
     readonly silent: number;
     readonly limit: number;
     readonly accepted_total: number;
+    /** Moved since the start of the process, for sessions that have ended too. */
+    readonly bytes_client_to_server_total: number;
+    readonly bytes_server_to_client_total: number;
   };
   /** New clients wait because an administrator wants it. */
   readonly hold: HoldDocument | null;

@@ -91,6 +91,8 @@ export function statusDocument(input: StatusInput): StatusDocument {
       silent: stats.silent,
       limit: input.maxConnections,
       accepted_total: Number(stats.accepted),
+      bytes_client_to_server_total: Number(stats.bytesClientToBackend),
+      bytes_server_to_client_total: Number(stats.bytesBackendToClient),
     },
     hold: hold === undefined ? null : { since: isoTime(clock, hold.since), until: isoTime(clock, hold.until) },
     drain:

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // What the gateway answers, for people: lines for a terminal. Pure.
 
+import { BOUNDS } from '../control/documents.js';
 import type {
   FailoverDocument,
   FailoversDocument,
@@ -125,11 +126,16 @@ const SESSION_COLUMNS: readonly Column[] = [
 
 /** SENT and RECEIVED are the client's. */
 export function sessionsLines({ sessions, matching }: SessionsDocument, { paint }: Style): readonly string[] {
-  const lines = [...table(SESSION_COLUMNS, sessions.map(sessionCells), paint)];
-  if (sessions.length < matching)
-    lines.push(`${sessions.length} of ${plural(matching, 'session')}: --limit shows more`);
-  else lines.push(plural(matching, 'session'));
-  return lines;
+  return [
+    ...table(SESSION_COLUMNS, sessions.map(sessionCells), paint),
+    sessions.length < matching ? leftOutLine(sessions.length, matching) : plural(matching, 'session'),
+  ];
+}
+
+function leftOutLine(listed: number, matching: number): string {
+  const which = `the oldest ${listed} of ${plural(matching, 'session')}`;
+  if (listed < BOUNDS.listed) return `${which}: --limit shows more`;
+  return `${which}: more are never listed; --client, --server, --idle and --port choose among them`;
 }
 
 function sessionCells(session: SessionDocument): Cell[] {

@@ -69,7 +69,7 @@ export function screenLines(input: ScreenInput): readonly string[] {
   const lines = [
     headLine(status, style),
     [safe(what), ...state].join(', '),
-    `${plural(clients.sessions, 'session')}, ${clients.held} waiting; ${totals(busy)}`,
+    `${plural(clients.sessions, 'session')}, ${clients.held} waiting; ${totals(input)}`,
     trouble === undefined ? '' : style.paint('red', safe(trouble)),
     ...serverLines(status.servers, style),
     '',
@@ -125,10 +125,14 @@ function sorted(busy: readonly Busy[], sort: Sort): readonly Busy[] {
   return [...busy].sort((one, other) => weight(other) - weight(one) || one.session.id - other.session.id);
 }
 
-function totals(busy: readonly Busy[]): string {
-  const sum = (pick: (one: Busy) => number | undefined): string =>
-    `${bytes(busy.reduce((total, one) => total + (pick(one) ?? 0), 0))}/s`;
-  return `clients send ${sum(({ up }) => up)}, receive ${sum(({ down }) => down)}`;
+/** By what the gateway counts: sessions that are not listed, or that came and went between the looks, are in it. */
+function totals({ look, before }: ScreenInput): string {
+  const rate = (key: 'bytes_client_to_server_total' | 'bytes_server_to_client_total'): string => {
+    const seconds = before === undefined ? 0 : (look.at - before.at) / 1000;
+    if (before === undefined || seconds <= 0) return '-';
+    return `${bytes(Math.max(0, look.status.clients[key] - before.status.clients[key]) / seconds)}/s`;
+  };
+  return `clients send ${rate('bytes_client_to_server_total')}, receive ${rate('bytes_server_to_client_total')}`;
 }
 
 function shown({ sessions, matching }: SessionsDocument): string {

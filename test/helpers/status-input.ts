@@ -40,6 +40,8 @@ export function statusInput(change: Partial<StatusInput> = {}): StatusInput {
     held: 0,
     silent: 0,
     acceptPauses: 0n,
+    bytesClientToBackend: 5000n,
+    bytesBackendToClient: 70_000n,
     servers: [{ server: 0, sessions: 3 }],
     workers: [{ sessions: 3, loopLagMs: 0.2, beat: 500n }],
     kept: { sessions: 3, segments: 1, messages: 3, failures: 0n },

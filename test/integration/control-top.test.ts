@@ -63,8 +63,9 @@ test('it shows servers and sessions, follows them, and q restores the terminal',
     assert.is(await tmux.state('#{alternate_on} #{cursor_flag}'), '1 0');
     const [one] = (await controlled.sessions()).sessions;
     assert.ok(one);
-    const screen = await tmux.shows('the session', (lines) =>
-      lines.some((line) => line.includes(`:${one.client_port} `)),
+    const screen = await tmux.shows(
+      'the session',
+      (lines) => lines.some((line) => line.includes(`:${one.client_port} `)) && lines[2]?.includes('send -') === false,
     );
     assert.is(screen[1], `primary ${cluster.primary.candidate}, timeline 1`);
     assert.match(screen[2] ?? '', /^1 session, 0 waiting; clients send \d/u);

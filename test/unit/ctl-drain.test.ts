@@ -10,11 +10,23 @@ import { assert, suite } from '../helpers/suite.js';
 
 const test = suite('pg-gatewayctl drain');
 
+function clients(sessions: number, held: number): DrainStatus['clients'] {
+  return {
+    sessions,
+    held,
+    silent: 0,
+    limit: 100,
+    accepted_total: 9,
+    bytes_client_to_server_total: 0,
+    bytes_server_to_client_total: 0,
+  };
+}
+
 function seen(sessions: number, change: Partial<DrainStatus> = {}): DrainStatus {
   return {
     pid: 1,
     uptime_seconds: 100,
-    clients: { sessions, held: 0, silent: 0, limit: 100, accepted_total: 9 },
+    clients: clients(sessions, 0),
     drain: { since: '', until: '', exits: true },
     sessions_kept: null,
     ...change,
@@ -28,7 +40,7 @@ function answers(sessions: number, change: Partial<DrainStatus> = {}): DrainLook
 const NOBODY: DrainLook = { kind: 'nobody' };
 const TROUBLE: DrainLook = { kind: 'trouble', error: new GatewayError('CONTROL_UNREACHABLE', 'the connection broke') };
 const BUSY: DrainLook = { kind: 'trouble', error: new GatewayError('CONTROL_BUSY', 'a worker stands still') };
-const HELD = { clients: { sessions: 0, held: 2, silent: 0, limit: 100, accepted_total: 9 } };
+const HELD = { clients: clients(0, 2) };
 
 const EARLY = 1000;
 const OVER = 0;

@@ -6,6 +6,7 @@ import { coloured, plain, table, wantsColour } from '#src/ctl/text.js';
 import { bytes, duration, safe } from '#src/readable.js';
 import { fit, nextSort, screenLines } from '#src/ctl/top-screen.js';
 import type { Look } from '#src/ctl/top-screen.js';
+import { BOUNDS } from '#src/control/documents.js';
 import type { FailoverDocument, SessionDocument } from '#src/control/documents.js';
 import { statusDocument } from '#src/control/status-document.js';
 import { failed } from '../helpers/observations.js';
@@ -97,7 +98,12 @@ test('sessions', () => {
     ' 3  held   10.0.0.7:50003  -           -   5 min 0 s      -  3.0 kB    2.5 MB',
     '3 sessions',
   ]);
-  assert.is(sessionsLines({ matching: 9, sessions }, STYLE).at(-1), '3 of 9 sessions: --limit shows more');
+  assert.is(sessionsLines({ matching: 9, sessions }, STYLE).at(-1), 'the oldest 3 of 9 sessions: --limit shows more');
+  const all = Array.from({ length: BOUNDS.listed }, (_, at) => session(at + 1));
+  assert.is(
+    sessionsLines({ matching: 12_000, sessions: all }, STYLE).at(-1),
+    'the oldest 10000 of 12000 sessions: more are never listed; --client, --server, --idle and --port choose among them',
+  );
   const unix = session(1, { client_address: 'unix', client_port: null });
   assert.match(sessionsLines({ matching: 1, sessions: [unix] }, STYLE)[1] ?? '', / open {3}unix {4}a:5432/u);
 });
@@ -124,6 +130,12 @@ function look(at: number, sessions: readonly SessionDocument[], matching = sessi
   return { at, status: statusDocument(statusInput()), sessions: { matching, sessions } };
 }
 
+/** The same with other totals: what all sessions together have moved. */
+function counted(seen: Look, sent: number, received: number): Look {
+  const totals = { bytes_client_to_server_total: sent, bytes_server_to_client_total: received };
+  return { ...seen, status: { ...seen.status, clients: { ...seen.status.clients, ...totals } } };
+}
+
 const SIZE = { columns: 80, rows: 24 };
 
 test('top: who does most comes first, by the difference of two looks', () => {
@@ -134,8 +146,9 @@ test('top: who does most comes first, by the difference of two looks', () => {
     session(3),
   ]);
   const input = {
-    look: now,
-    before,
+    // Most of it was of sessions that neither of the looks has.
+    look: counted(now, 1e9 + 40e6, 2e9 + 6e9),
+    before: counted(before, 1e9, 2e9),
     sort: 'rate',
     size: { columns: 80, rows: 13 },
     trouble: undefined,
@@ -146,7 +159,7 @@ test('top: who does most comes first, by the difference of two looks', () => {
     [
       'OK  pg-gateway 1.2.3, up 16 min 40 s, process 4711',
       'primary a:5432, timeline 3',
-      '3 sessions, 0 waiting; clients send 1.5 kB/s, receive 4.0 MB/s',
+      '3 sessions, 0 waiting; clients send 20 MB/s, receive 3.0 GB/s',
       '',
       'SERVER  ROLE     TL     LAG  SESSIONS   PROBE       SEEN         FOR  ADDRESS',
       'a:5432  primary   3       -         3  1.0 ms  0.5 s ago  10 min 0 s  192.0.2.97',
@@ -161,6 +174,8 @@ test('top: who does most comes first, by the difference of two looks', () => {
   );
   const [byAge] = screenLines({ ...input, sort: 'age' }).slice(9);
   assert.match(byAge ?? '', /^ 3 /u);
+  const first = screenLines({ ...input, before: undefined });
+  assert.is(first[2], '3 sessions, 0 waiting; clients send -, receive -', 'of one look there is no rate');
 });
 
 test('top: no more lines than rows, no wider than the terminal, whatever there is', () => {
