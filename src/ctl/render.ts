@@ -77,7 +77,7 @@ function secondsUntil(iso: string, nowMs: number): number {
 }
 
 const SERVER_COLUMNS: readonly Column[] = [
-  { title: 'SERVER' },
+  { title: 'SERVER', shrinks: true },
   { title: 'ROLE' },
   { title: 'TL', right: true },
   { title: 'LAG', right: true },
@@ -88,7 +88,12 @@ const SERVER_COLUMNS: readonly Column[] = [
   { title: 'ADDRESS' },
 ];
 
-export function serverLines(servers: readonly ServerDocument[], { paint, nowMs }: Style): readonly string[] {
+/** @param room columns of the terminal, if names are to be shortened for it */
+export function serverLines(
+  servers: readonly ServerDocument[],
+  { paint, nowMs }: Style,
+  room?: number,
+): readonly string[] {
   const rows = servers.map((server): Cell[] => {
     const { name, role, timeline, lag_bytes, sessions, probe_ms, probe_age_seconds, since, address, port } = server;
     const colour = ROLES[role];
@@ -104,7 +109,7 @@ export function serverLines(servers: readonly ServerDocument[], { paint, nowMs }
       { text: address === null ? '-' : hostPort(address, port) },
     ];
   });
-  return table(SERVER_COLUMNS, rows, paint);
+  return table(SERVER_COLUMNS, rows, paint, room);
 }
 
 export function problemLines({ problems, health }: StatusDocument, { paint }: Style): readonly string[] {

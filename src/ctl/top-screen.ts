@@ -45,8 +45,8 @@ interface Busy {
 
 const COLUMNS: readonly Column[] = [
   { title: 'ID', right: true },
-  { title: 'CLIENT' },
-  { title: 'SERVER' },
+  { title: 'CLIENT', shrinks: true },
+  { title: 'SERVER', shrinks: true },
   { title: 'PORT', right: true },
   { title: 'AGE', right: true },
   { title: 'IDLE', right: true },
@@ -71,9 +71,10 @@ export function screenLines(input: ScreenInput): readonly string[] {
     [safe(what), ...state].join(', '),
     `${plural(clients.sessions, 'session')}, ${clients.held} waiting; ${totals(input)}`,
     trouble === undefined ? '' : style.paint('red', safe(trouble)),
-    ...serverLines(status.servers, style),
+    ...serverLines(status.servers, style, size.columns),
     '',
-    ...table(COLUMNS, busy.map(cells), style.paint),
+    // What is below the last row makes no column wider.
+    ...table(COLUMNS, busy.slice(0, size.rows).map(cells), style.paint, size.columns),
   ];
   const keys = `q quit   s sort (by ${sort})   space look   ${shown(sessions)}`;
   const room = Math.max(0, size.rows - 1);
@@ -146,9 +147,14 @@ function cells({ session, up, down }: Busy): Cell[] {
     { text: clientOf(session) },
     { text: server === null ? state : safe(server) },
     { text: port?.toString() ?? '-' },
-    { text: duration(age) },
-    { text: idle === null ? '-' : duration(idle) },
+    { text: tight(age) },
+    { text: idle === null ? '-' : tight(idle) },
     { text: up === undefined ? '-' : bytes(up) },
     { text: down === undefined ? '-' : bytes(down) },
   ];
+}
+
+/** `3m20s`, `23h59m`: a duration in a row that must fit into 80 columns. */
+function tight(seconds: number): string {
+  return duration(seconds).replace(' min', 'm').replaceAll(' ', '');
 }

@@ -165,10 +165,10 @@ test('top: who does most comes first, by the difference of two looks', () => {
       'a:5432  primary   3       -         3  1.0 ms  0.5 s ago  10 min 0 s  192.0.2.97',
       'b:5432  standby   3  1.0 kB         0  1.0 ms  0.7 s ago           -  192.0.2.98',
       '',
-      'ID  CLIENT          SERVER   PORT         AGE   IDLE  SENT/s  RCVD/s',
-      ' 2  10.0.0.7:50002  a:5432  40002  3 min 20 s  0.3 s  1.5 kB  4.0 MB',
-      ' 1  10.0.0.7:50001  a:5432  40001  1 min 40 s  0.3 s     0 B     0 B',
-      ' 3  10.0.0.7:50003  a:5432  40003   5 min 0 s  0.3 s       -       -',
+      'ID  CLIENT          SERVER   PORT    AGE  IDLE  SENT/s  RCVD/s',
+      ' 2  10.0.0.7:50002  a:5432  40002  3m20s  0.3s  1.5 kB  4.0 MB',
+      ' 1  10.0.0.7:50001  a:5432  40001  1m40s  0.3s     0 B     0 B',
+      ' 3  10.0.0.7:50003  a:5432  40003   5m0s  0.3s       -       -',
       'q quit   s sort (by rate)   space look   ',
     ].map((line) => line.slice(0, 80)),
   );
@@ -176,6 +176,68 @@ test('top: who does most comes first, by the difference of two looks', () => {
   assert.match(byAge ?? '', /^ 3 /u);
   const first = screenLines({ ...input, before: undefined });
   assert.is(first[2], '3 sessions, 0 waiting; clients send -, receive -', 'of one look there is no rate');
+});
+
+const LONG_SERVER = 'pg-01.sales.example.test:5432';
+const IPV6 = '2001:db8:1234:5678:9abc:def0:1234:5678';
+
+/** The widest figures: an id of a gateway that keeps no sessions, long times, much at once. */
+function widest(id: number): SessionDocument {
+  return session(id, {
+    client_address: IPV6,
+    client_port: 50_001,
+    server: LONG_SERVER,
+    source_port: 65_535,
+    age_seconds: 86_399,
+    idle_seconds: 3599,
+  });
+}
+
+function lineOf(change: Partial<SessionDocument>, columns: number): string {
+  const now = look(2000, [session(7, change)]);
+  const before = look(1000, [session(7, { ...change, bytes_client_to_server: 0, bytes_server_to_client: 0 })]);
+  const size = { columns, rows: 24 };
+  return screenLines({ look: now, before, sort: 'rate', size, trouble: undefined, style: STYLE })[9] ?? '';
+}
+
+test('top: the figures fit into 80 columns, whatever the names are', () => {
+  assert.is(
+    lineOf({ server: LONG_SERVER }, 80),
+    ' 7  10.0.0.7:50007  pg-01.sales...test:5432  40007  11m40s  0.3s  7.0 kB  2.5 MB',
+  );
+  assert.is(
+    lineOf({ client_address: IPV6 }, 80),
+    ' 7  [2001:db8:1234:..34:5678]:50007  a:5432  40007  11m40s  0.3s  7.0 kB  2.5 MB',
+  );
+  assert.is(
+    lineOf({ client_address: IPV6, server: LONG_SERVER }, 80),
+    ' 7  [2001:db..8]:50007  pg-01.sal..est:5432  40007  11m40s  0.3s  7.0 kB  2.5 MB',
+  );
+  const wide = lineOf({ client_address: IPV6, server: LONG_SERVER }, 140);
+  assert.ok(wide.includes(`[${IPV6}]:50007  ${LONG_SERVER}  40007`), wide);
+});
+
+test('top: so do the widest figures, and those of the servers', () => {
+  const ids = [Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER - 1];
+  const seen = look(2000, ids.map(widest));
+  const servers = seen.status.servers.map((server) => ({ ...server, name: LONG_SERVER, lag_bytes: 999_000 }));
+  const before = look(
+    1000,
+    ids.map((id) => ({ ...widest(id), bytes_client_to_server: 0, bytes_server_to_client: 0 })),
+  );
+  const moved = seen.sessions.sessions.map((one) => ({ ...one, bytes_client_to_server: 999_000 }));
+  const lines = screenLines({
+    look: { ...seen, status: { ...seen.status, servers }, sessions: { matching: 2, sessions: moved } },
+    before,
+    sort: 'rate',
+    size: SIZE,
+    trouble: undefined,
+    style: STYLE,
+  });
+  assert.match(lines[5] ?? '', /^pg-0\S+\.\.\S+5432  primary   3  999 kB         3  1\.0 ms  0\.5 s ago  10 min 0 s/u);
+  for (const line of lines.slice(9, 11)) {
+    assert.match(line, /^\d{16}  \[20\S+01  pg-0\S+32  65535  23h59m  59m59s  999 kB  2\.5 MB$/u);
+  }
 });
 
 test('top: no more lines than rows, no wider than the terminal, whatever there is', () => {
@@ -244,6 +306,24 @@ test('a table is as wide as its widest cells', () => {
   const rows = [[{ text: 'wide' }, { text: '1' }, { text: 'x', colour: 'red' as const }]];
   assert.equal(table(columns, rows, plain), ['A     LONG  C', 'wide     1  x']);
   assert.equal(table(columns, [], plain), ['A  LONG  C']);
+});
+
+test('texts give way to figures, the longest first, and keep their ends', () => {
+  const columns = [
+    { title: 'A', shrinks: true },
+    { title: 'B', shrinks: true },
+    { title: 'N', right: true },
+  ];
+  const rows = [[{ text: 'a-name-that-is-long' }, { text: 'short' }, { text: '12' }]];
+  assert.equal(table(columns, rows, plain, 22)[1], 'a-nam..long  short  12');
+  assert.equal(table(columns, rows, plain, 30)[1], 'a-name-that-is-long  short  12', 'there is room');
+  // Less than this tells nothing.
+  assert.equal(table(columns, rows, plain, 1)[1], 'a-n..ong  short  12');
+  const last = [
+    { title: 'N', right: true },
+    { title: 'A', shrinks: true },
+  ];
+  assert.equal(table(last, [[{ text: '1' }, { text: 'cut-at-the-edge' }]], plain, 5)[1], '1  cut-at-the-edge');
 });
 
 test('colours are for terminals, and for who wants them', () => {
