@@ -45,7 +45,7 @@ const PLAIN_OPTIONS: readonly OptionRow[] = [
   { name: 'config', short: 'c', value: 'FILE', help: 'Read this file instead of those below.' },
   {
     name: 'check-config',
-    help: 'Print the effective configuration, secrets masked, and what the gateway would do with it, and exit: 0 if it is good, 78 if not.',
+    help: 'Print the effective configuration, secrets masked, and what the gateway would do with it (asked by root: what the installed service would), and exit: 0 if it is good, 78 if not.',
   },
   {
     name: 'probe',
@@ -54,7 +54,7 @@ const PLAIN_OPTIONS: readonly OptionRow[] = [
   { name: 'quiet', short: 'q', help: 'With --check-config: print only what is wrong, and look up no name.' },
   {
     name: 'print-hba',
-    help: 'Print the role for the probes (CREATE ROLE) and the pg_hba.conf line of each server, and exit.',
+    help: 'Print the role for the probes (CREATE ROLE) and the pg_hba.conf line of each server, and exit. Asked by root: for the installed service.',
   },
   { name: 'print-sample-config', help: 'Print a commented file with every setting and its default, and exit.' },
   {

@@ -50,7 +50,7 @@ function filesWithPassword(folder: string): string[] {
 }
 
 /** Regular file, readable by others, in folders that others may pass through. */
-function readableByAll(path: string): boolean {
+export function readableByAll(path: string): boolean {
   try {
     const file = statSync(path);
     if (!file.isFile() || (file.mode & 0o004) === 0) return false;

@@ -21,12 +21,20 @@ export interface Login {
   readonly tls: ProbeTls;
 }
 
+export interface Account {
+  readonly name: string;
+  /** Undefined: it has none. */
+  readonly home: string | undefined;
+}
+
 /** What is known about the settings of a log-in before defaults are filled in. */
 export interface LoginInput {
   readonly probe: RawSettings['probe'];
   /** Who gave a setting (by its key, as in `probe.sslcert`); undefined: nobody, it is the default. */
   readonly given: (key: string) => Given | undefined;
   readonly env: NodeJS.ProcessEnv;
+  /** Who logs in, if it is not the user of this process. */
+  readonly account?: Account | undefined;
   /** Whether to report breaches of the rules between settings; they mean nothing while one setting is wrong in itself. */
   readonly checkRules: boolean;
 }
@@ -39,7 +47,7 @@ const SYSTEM_ROOTS = 'system';
 export function resolveLogin(input: LoginInput, problems: Problem[]): Login {
   const breaches: Problem[] = [];
   const login = {
-    user: input.probe.user ?? operatingSystemUser()?.name,
+    user: input.probe.user ?? (input.account ?? operatingSystemUser())?.name,
     passfile: resolvePassfile(input, problems),
     tls: resolveTls(input, problems, breaches),
   };
@@ -51,7 +59,7 @@ export function resolveLogin(input: LoginInput, problems: Problem[]): Login {
 function resolvePassfile(input: LoginInput, problems: Problem[]): string | undefined {
   const named = namedFile(input, 'passfile', problems);
   if (named !== undefined) return named;
-  const path = inHome(input.env, '.pgpass');
+  const path = inHome(input, '.pgpass');
   return path !== undefined && readProblem(path) === undefined ? path : undefined;
 }
 
@@ -68,7 +76,7 @@ function resolveTls(input: LoginInput, problems: Problem[], breaches: Problem[])
     breaches.push(
       invalid(
         where,
-        `probe.sslmode = "${mode}": expected a root certificate to verify with: set probe.sslrootcert (PGSSLROOTCERT) to a file or to "system", or provide ~/.postgresql/root.crt`,
+        `probe.sslmode = "${mode}": expected a root certificate to verify with: set probe.sslrootcert (PGSSLROOTCERT) to a file or to "system"${orInHome(input, ', or', 'root.crt')}`,
       ),
     );
   }
@@ -98,7 +106,7 @@ function requirePair(input: LoginInput, cert: string | undefined, key: string | 
     breaches.push(
       invalid(
         where,
-        `probe.sslcert = ${JSON.stringify(cert)}: expected its private key too: set probe.sslkey (PGSSLKEY) or provide ~/.postgresql/postgresql.key`,
+        `probe.sslcert = ${JSON.stringify(cert)}: expected its private key too: set probe.sslkey (PGSSLKEY)${orInHome(input, ' or', 'postgresql.key')}`,
       ),
     );
   }
@@ -107,7 +115,7 @@ function requirePair(input: LoginInput, cert: string | undefined, key: string | 
     breaches.push(
       invalid(
         keyGiven.from,
-        `probe.sslkey = ${JSON.stringify(key)}: expected its certificate too: set probe.sslcert (PGSSLCERT) or provide ~/.postgresql/postgresql.crt`,
+        `probe.sslkey = ${JSON.stringify(key)}: expected its certificate too: set probe.sslcert (PGSSLCERT)${orInHome(input, ' or', 'postgresql.crt')}`,
       ),
     );
   }
@@ -123,7 +131,7 @@ function tlsFile(
 ): string | undefined {
   const named = namedFile(input, key, problems);
   if (named !== undefined || !withDefault) return named;
-  const path = inHome(input.env, join('.postgresql', defaultName));
+  const path = inHome(input, join('.postgresql', defaultName));
   if (path === undefined || !existsSync(path)) return undefined;
   reportUnreadable('default', key, path, problems);
   return path;
@@ -154,11 +162,33 @@ function readProblem(path: string): string | undefined {
   }
 }
 
-/** A path below the home directory: `$HOME`, else the one of the user data base, as libpq 16 looks for it. */
-function inHome(env: NodeJS.ProcessEnv, name: string): string | undefined {
-  const variable = env['HOME'];
-  const home = variable !== undefined && variable !== '' ? variable : operatingSystemUser()?.home;
+/** A path below the home directory, if there is one. */
+function inHome({ env, account }: LoginInput, name: string): string | undefined {
+  const home = account === undefined ? homeDirectory(env) : account.home;
   return home === undefined ? undefined : join(home, name);
+}
+
+/** The remedy that only who has a home directory has. */
+function orInHome({ account }: LoginInput, or: string, name: string): string {
+  return account !== undefined && account.home === undefined ? '' : `${or} provide ~/.postgresql/${name}`;
+}
+
+/** `$HOME`, else the one of the user data base, as libpq 16 looks for it. */
+function homeDirectory(env: NodeJS.ProcessEnv): string | undefined {
+  const variable = env['HOME'];
+  return variable !== undefined && variable !== '' ? variable : operatingSystemUser()?.home;
+}
+
+/** Libpq's own files of this process's user that are there, by the settings that they would stand for. */
+export function filesOfOwnHome(env: NodeJS.ProcessEnv): ReadonlyMap<string, string> {
+  const home = homeDirectory(env);
+  const files = [
+    ['probe.passfile', '.pgpass'],
+    ['probe.sslrootcert', '.postgresql/root.crt'],
+    ['probe.sslcert', '.postgresql/postgresql.crt'],
+  ] as const;
+  const paths = files.map(([key, name]) => [key, join(home ?? '', name)] as const);
+  return new Map(home === undefined ? [] : paths.filter(([, path]) => readProblem(path) === undefined));
 }
 
 function operatingSystemUser(): { readonly name: string; readonly home: string } | undefined {

@@ -68,17 +68,21 @@ function fragmentNames(folder: string, problems: Problem[]): string[] {
   }
 }
 
-/** The settings that environment variables give. An empty variable counts as not set. */
-export function environmentLayer(env: NodeJS.ProcessEnv, problems: Problem[]): Layer {
+/**
+ * The settings that environment variables give. An empty variable counts as not set.
+ * @param passwordFile what systemd would make the credential of, where it has not
+ */
+export function environmentLayer(env: NodeJS.ProcessEnv, problems: Problem[], passwordFile?: string): Layer {
   const layer: Layer = new Map();
   for (const { key, env: name } of SETTINGS) {
     const value = env[name];
     if (value !== undefined && value !== '') layer.set(key, { value, from: `environment ${name}` });
   }
   if (!layer.has('probe.password')) {
-    const password = passwordCredential(env, problems);
-    if (password !== undefined) {
-      layer.set('probe.password', { value: password, from: `credential ${PASSWORD_CREDENTIAL}` });
+    const credential = credentialFile(env, passwordFile);
+    const password = credential === undefined ? undefined : readPassword(credential.path, problems);
+    if (credential !== undefined && password !== undefined) {
+      layer.set('probe.password', { value: password, from: credential.from });
     }
   }
   return layer;
@@ -98,11 +102,19 @@ export function isMissing(error: unknown): boolean {
   return isSystemError(error) && error.code === 'ENOENT';
 }
 
-/** One closing line feed is the editor's, not the password's. Nothing else is taken away. */
-function passwordCredential(env: NodeJS.ProcessEnv, problems: Problem[]): string | undefined {
+function credentialFile(
+  env: NodeJS.ProcessEnv,
+  otherwise: string | undefined,
+): { readonly path: string; readonly from: string } | undefined {
   const directory = env['CREDENTIALS_DIRECTORY'];
-  if (directory === undefined || directory === '') return undefined;
-  const path = join(directory, PASSWORD_CREDENTIAL);
+  if (directory !== undefined && directory !== '') {
+    return { path: join(directory, PASSWORD_CREDENTIAL), from: `credential ${PASSWORD_CREDENTIAL}` };
+  }
+  return otherwise === undefined ? undefined : { path: otherwise, from: `${otherwise}, as the service would` };
+}
+
+/** One closing line feed is the editor's, not the password's. Nothing else is taken away. */
+function readPassword(path: string, problems: Problem[]): string | undefined {
   try {
     const password = readFileSync(path, 'utf8').replace(/\r?\n$/, '');
     return password === '' ? undefined : password;

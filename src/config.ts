@@ -28,6 +28,7 @@ import type { FileContent } from './config-toml.js';
 import type { Config, GivenSetting, LoadedConfig } from './config-types.js';
 import { effectiveSettings } from './config-values.js';
 import { GatewayError } from './errors.js';
+import type { InstalledService } from './installed-service.js';
 
 export { ConfigError } from './config-problems.js';
 export { diffConfig } from './config-diff.js';
@@ -55,6 +56,8 @@ export interface LoadInput {
   readonly directory?: string | undefined;
   /** Folder of the environment files of the units, which systemd reads; /etc/default if left out. */
   readonly environmentFiles?: string | undefined;
+  /** Load it as this service would: with its user, its password, and no home directory. */
+  readonly service?: Pick<InstalledService, 'user' | 'passwordFile'> | undefined;
 }
 
 type Settings = convict.Config<RawSettings>;
@@ -67,7 +70,7 @@ const SECRETS: ReadonlySet<string> = new Set(SETTINGS.filter(({ secret }) => sec
  * @throws {ConfigError} CONFIG_INVALID, or CONFIG_UNREADABLE if unreadable files are the only problems.
  */
 export function loadConfig(input: LoadInput): LoadedConfig {
-  const { env, file, directory = CONFIG_DIRECTORY, environmentFiles = ENVIRONMENT_FILES } = input;
+  const { env, file, directory = CONFIG_DIRECTORY, environmentFiles = ENVIRONMENT_FILES, service } = input;
   const problems: Problem[] = [];
   const files = readFiles(input, problems);
   // Such a file may hold any setting: whether one is missing cannot be said then.
@@ -84,7 +87,8 @@ export function loadConfig(input: LoadInput): LoadedConfig {
     problems.push(noCandidates(file, directory));
 
   const checkRules = ![...failed].some((key) => key.startsWith('probe.ssl'));
-  const login = resolveLogin({ probe: raw.probe, given: (key) => given.get(key), env, checkRules }, problems);
+  const account = service === undefined ? undefined : { name: service.user, home: undefined };
+  const login = resolveLogin({ probe: raw.probe, given: (key) => given.get(key), env, account, checkRules }, problems);
   if (problems.length > 0) throw new ConfigError(problems);
   const sources = files.map(({ path }) => path);
   const warnings = passwordWarnings({ configFiles: withPassword, env, environmentFiles });
@@ -149,8 +153,10 @@ function readFiles({ file, directory = CONFIG_DIRECTORY }: LoadInput, problems: 
 }
 
 /** The weakest first. */
-function layersOf(files: readonly ReadFile[], { env, overrides = [] }: LoadInput, problems: Problem[]): Layer[] {
-  return [...files.map(({ content }) => content.layer), environmentLayer(env, problems), argumentLayer(overrides)];
+function layersOf(files: readonly ReadFile[], input: LoadInput, problems: Problem[]): Layer[] {
+  const { env, overrides = [], service } = input;
+  const environment = environmentLayer(env, problems, service?.passwordFile);
+  return [...files.map(({ content }) => content.layer), environment, argumentLayer(overrides)];
 }
 
 /** A convict object that holds the defaults; it must not look at the process's own environment and arguments. */

@@ -13,6 +13,7 @@ import type { DaemonOptions } from './daemon.js';
 import { managerHasRoom, WORKERS_STOP_MS } from './dataplane.js';
 import { EXIT, GatewayError } from './errors.js';
 import { forgetCluster } from './forget-cluster.js';
+import { serviceOf, serviceToJudgeFor } from './installed-service.js';
 import { createLogger } from './log.js';
 import type { Logger } from './log.js';
 import { begin, noteOf } from './recovery.js';
@@ -170,14 +171,18 @@ async function consult(command: Exclude<Command, { kind: 'run' }>, logger: Logge
     process.stdout.write(`${forgetCluster(input)}\n`);
     return EXIT.OK;
   }
-  const config = loadConfig(input);
+  // The units ask quietly, and what they ask is what they are then told at the start.
+  const isQuiet = command.kind === 'check-config' && command.depth === 'quiet';
+  const service = isQuiet ? undefined : serviceToJudgeFor(command.file);
+  const config = loadConfig({ ...input, service });
   for (const warning of config.warnings) logger.warning(warning);
-  if (command.kind === 'check-config' && command.depth === 'quiet') return EXIT.OK;
+  if (isQuiet) return EXIT.OK;
   makeRoomForLookUps(config.candidates);
   const { checkConfig, printHba } = await import('./late.js');
   const write = (text: string): boolean => process.stdout.write(text);
-  if (command.kind === 'print-hba') return printHba(config, write);
-  return checkConfig({ config, probes: command.depth === 'probe', standardFiles: command.file === undefined, write });
+  if (command.kind === 'print-hba') return printHba(config, service, write);
+  const stateDirectory = serviceOf(command.file)?.stateDirectory;
+  return checkConfig({ config, probes: command.depth === 'probe', service, stateDirectory, write });
 }
 
 async function main(): Promise<Ending> {

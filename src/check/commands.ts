@@ -4,6 +4,7 @@
 import { describeConfig } from '../config.js';
 import type { LoadedConfig } from '../config.js';
 import { EXIT } from '../errors.js';
+import type { InstalledService } from '../installed-service.js';
 import { answerFindings } from './answer-findings.js';
 import { clusterFindings } from './cluster-findings.js';
 import type { LocalFacts, ProbeFacts } from './facts.js';
@@ -20,8 +21,10 @@ export interface CheckOptions {
   readonly config: LoadedConfig;
   /** Connect to the candidates too. */
   readonly probes: boolean;
-  /** No file was named: it is the configuration of the service. */
-  readonly standardFiles: boolean;
+  /** It is judged for this service; undefined: for who asks. */
+  readonly service: InstalledService | undefined;
+  /** Of the service whose configuration it is, whoever asks. */
+  readonly stateDirectory: string | undefined;
   readonly write: Write;
 }
 
@@ -30,9 +33,10 @@ export interface CheckOptions {
  * @returns the exit status: without probes 0; with them 69 if there would be no primary, 1 if there are warnings
  * @throws GatewayError STATE_INVALID
  */
-export async function checkConfig({ config, probes, standardFiles, write }: CheckOptions): Promise<number> {
-  const recollection = probes ? recollect(config, standardFiles) : undefined;
-  const local = await gatherLocal(config);
+export async function checkConfig(options: CheckOptions): Promise<number> {
+  const { config, probes, service, stateDirectory, write } = options;
+  const recollection = probes ? recollect(config, stateDirectory) : undefined;
+  const local = await gatherLocal(config, service);
   write(describeConfig(config) + planText(planEntries(local)));
   if (recollection === undefined) {
     write(findingsText(planFindings(local)));
@@ -52,14 +56,18 @@ function probeFindings(local: LocalFacts, facts: ProbeFacts): readonly Finding[]
     const { observation } = one.inspection;
     const known = local.names.get(one.candidate.host)?.kind === 'failed';
     if (observation.kind === 'failed' && observation.reason === 'dns' && known) return [];
-    const failure = failureFinding(local.config, one);
+    const failure = failureFinding(local.config, one, local.service);
     return failure === undefined ? answerFindings(local, one) : [failure];
   });
   return [...ofCandidates, ...clusterFindings(facts)];
 }
 
 /** Prints what the servers need for the probes, and asks them where this machine's connections come from. */
-export async function printHba(config: LoadedConfig, write: Write): Promise<number> {
-  write(hbaText(config.probe, await inspectAll(await gatherLocal(config))));
+export async function printHba(
+  config: LoadedConfig,
+  service: InstalledService | undefined,
+  write: Write,
+): Promise<number> {
+  write(hbaText(config.probe, await inspectAll(await gatherLocal(config, service)), service));
   return EXIT.OK;
 }

@@ -5,6 +5,7 @@
 import type { Candidate } from '../candidates.js';
 import type { LoadedConfig } from '../config.js';
 import type { Verdict } from '../election.js';
+import type { InstalledService } from '../installed-service.js';
 import type { RememberedCluster } from '../memory.js';
 import type { Inspection } from '../probe/inspection.js';
 
@@ -37,6 +38,12 @@ export interface LocalFacts {
   /** So many clients fit under it. */
   readonly clientsThatFit: number;
   readonly certificates: readonly CertificateFacts[];
+  /** It is judged for this service; undefined: for who asks. */
+  readonly service: InstalledService | undefined;
+  /** Files in the home directory of who asks, which that service does not have: by the settings they would stand for. */
+  readonly ownFiles: ReadonlyMap<string, string>;
+  /** Files that settings name and that service cannot read. */
+  readonly hiddenFiles: ReadonlyMap<string, string>;
   /** This machine's clock, milliseconds since 1970. */
   readonly now: number;
 }

@@ -3,6 +3,7 @@
 
 import type { LoadedConfig } from '../config.js';
 import type { Refusal } from '../probe/inspection.js';
+import type { InstalledService } from '../installed-service.js';
 import type { ProbeFailureReason } from '../probe/observation.js';
 import type { Inspected } from './facts.js';
 import type { Finding } from './finding.js';
@@ -10,20 +11,33 @@ import { hbaLine, quotedInSql } from './hba.js';
 
 type Advice = Pick<Finding, 'what' | 'fix' | 'lines'>;
 
-/** Undefined: it answered. */
-export function failureFinding(config: LoadedConfig, inspected: Inspected): Finding | undefined {
+/**
+ * Undefined: it answered.
+ * @param service it is judged for, if it is not for who asks
+ */
+export function failureFinding(
+  config: LoadedConfig,
+  inspected: Inspected,
+  service?: InstalledService,
+): Finding | undefined {
   const { observation, refusal } = inspected.inspection;
   if (observation.kind !== 'failed') return undefined;
   const { reason, detail } = observation;
   const advice =
     refusal === undefined
-      ? localAdvice(config, inspected, reason, detail)
+      ? localAdvice(config, inspected, { reason, detail, service })
       : refusalAdvice(config, inspected, reason, refusal);
   return { level: 'warning', about: inspected.candidate.name, ...advice };
 }
 
+interface LocalFailure {
+  readonly reason: ProbeFailureReason;
+  readonly detail: string;
+  readonly service: InstalledService | undefined;
+}
+
 /** It did not get as far as an answer of the server, or it was this machine that did not go on. */
-function localAdvice(config: LoadedConfig, inspected: Inspected, reason: ProbeFailureReason, detail: string): Advice {
+function localAdvice(config: LoadedConfig, inspected: Inspected, { reason, detail, service }: LocalFailure): Advice {
   const { candidate, inspection } = inspected;
   const { probe } = config;
   switch (reason) {
@@ -55,7 +69,7 @@ function localAdvice(config: LoadedConfig, inspected: Inspected, reason: ProbeFa
     case 'tls':
       return tlsAdvice(config, inspected, inspection.errorCode, detail);
     case 'auth':
-      return credentialAdvice(config, detail);
+      return credentialAdvice(config, detail, service);
     case 'protocol':
       return {
         what: 'what answers there is no PostgreSQL server',
@@ -105,7 +119,7 @@ function tlsAdvice({ probe }: LoadedConfig, { candidate }: Inspected, code = '',
 }
 
 /** The server asked for what there is not, or must not be used. */
-function credentialAdvice(config: LoadedConfig, detail: string): Advice {
+function credentialAdvice(config: LoadedConfig, detail: string, service: InstalledService | undefined): Advice {
   const { user, password, passfile } = config.probe;
   if (user === undefined) return { what: 'there is no user to log in as', fix: 'set probe.user (PGUSER)' };
   if (password === undefined && passfile !== undefined && detail.startsWith(`password file ${passfile}`)) {
@@ -117,7 +131,10 @@ function credentialAdvice(config: LoadedConfig, detail: string): Advice {
   if (password === undefined) {
     return {
       what: 'it asks for a password, and there is none for it',
-      fix: 'put it into /etc/pg-gateway/pgpassword (the credential of the service), into a password file (probe.passfile) or into PGPASSWORD',
+      fix:
+        service === undefined
+          ? 'put it into PGPASSWORD or into a password file (probe.passfile); the service has that of /etc/pg-gateway/pgpassword: to judge for it, ask as root'
+          : `put it into ${service.passwordFile}, which ${service.unit} has it from; if a drop-in says otherwise (LoadCredential=), set PGPASSWORD for this check`,
     };
   }
   return {

@@ -5,16 +5,18 @@
 
 import { X509Certificate } from 'node:crypto';
 import { createSocket } from 'node:dgram';
-import { lstatSync, readFileSync } from 'node:fs';
+import { lstatSync, readFileSync, realpathSync, statSync } from 'node:fs';
 import { isIP, isIPv6 } from 'node:net';
 
 import type { Candidate } from '../candidates.js';
 import { ClusterFile } from '../cluster-file.js';
-import { STATE_DIRECTORY } from '../config-schema.js';
+import { readableByAll } from '../config-exposure.js';
+import { filesOfOwnHome } from '../config-login.js';
 import type { LoadedConfig, ProbeTls } from '../config.js';
 import { descriptorShare, openFilesLimit } from '../descriptor-limit.js';
 import { elect } from '../election.js';
 import { GatewayError } from '../errors.js';
+import type { InstalledService } from '../installed-service.js';
 import { memoryOf } from '../memory.js';
 import type { RememberedCluster } from '../memory.js';
 import { expanded } from '../names.js';
@@ -31,7 +33,8 @@ function wallClock(): number {
   return new Date().getTime();
 }
 
-export async function gatherLocal(config: LoadedConfig): Promise<LocalFacts> {
+/** @param service it is judged for */
+export async function gatherLocal(config: LoadedConfig, service: InstalledService | undefined): Promise<LocalFacts> {
   const hosts = [...config.candidates.map(({ host }) => host), config.listen.host, config.metrics.host];
   const wanted = [...new Set(hosts)].filter((host) => isIP(host) === 0);
   const found = await Promise.all(wanted.map(async (host) => [host, await lookUp(config, host)] as const));
@@ -47,8 +50,36 @@ export async function gatherLocal(config: LoadedConfig): Promise<LocalFacts> {
     openFiles: openFilesLimit(),
     clientsThatFit: descriptorShare().clients,
     certificates: certificatesOf(config.probe.tls),
+    service,
+    ownFiles: service === undefined ? new Map() : filesOfOwnHome(process.env),
+    hiddenFiles: service === undefined ? new Map() : hiddenFiles(config),
     now: wallClock(),
   };
+}
+
+const FILE_KEYS: ReadonlySet<string> = new Set([
+  'probe.passfile',
+  'probe.sslrootcert',
+  'probe.sslcert',
+  'probe.sslkey',
+]);
+/** ProtectHome= of the service. */
+const HOMES = ['/root/', '/home/', '/run/user/'];
+
+function hiddenFiles({ settings }: LoadedConfig): ReadonlyMap<string, string> {
+  const named = settings.flatMap(({ key, value, from }) =>
+    FILE_KEYS.has(key) && from !== 'default' && typeof value === 'string' && value !== 'system'
+      ? [[key, value] as const]
+      : [],
+  );
+  return new Map(named.filter(([, path]) => isHidden(path)));
+}
+
+/** A group, unless it is root's, may be one that a drop-in gives the service (SupplementaryGroups=). */
+function isHidden(path: string): boolean {
+  const { mode, gid } = statSync(path);
+  const forGroup = (mode & 0o040) !== 0 && gid !== 0;
+  return HOMES.some((home) => realpathSync(path).startsWith(home)) || !(forGroup || readableByAll(path));
 }
 
 async function lookUp({ probe }: LoadedConfig, host: string): Promise<NameFacts> {
@@ -136,10 +167,11 @@ export interface Recollection {
 
 /**
  * What the gateway remembers of the cluster: the service, if it is its configuration that is looked at.
+ * @param ofService its state directory, which need not be there
  * @throws GatewayError STATE_INVALID, which would stop the gateway too
  */
-export function recollect({ stateDirectory }: LoadedConfig, isService: boolean): Recollection {
-  const path = stateDirectory ?? (isService ? serviceDirectory() : undefined);
+export function recollect({ stateDirectory }: LoadedConfig, ofService: string | undefined): Recollection {
+  const path = stateDirectory ?? (ofService !== undefined && isThere(ofService) ? ofService : undefined);
   if (path === undefined) return { remembered: null, memoryProblem: undefined };
   try {
     return { remembered: new ClusterFile(path).read(), memoryProblem: undefined };
@@ -151,8 +183,9 @@ export function recollect({ stateDirectory }: LoadedConfig, isService: boolean):
   }
 }
 
-function serviceDirectory(): string | undefined {
-  return lstatSync(STATE_DIRECTORY, { throwIfNoEntry: false }) === undefined ? undefined : STATE_DIRECTORY;
+/** The name alone: what it leads to may be hidden from who is not root. */
+function isThere(path: string): boolean {
+  return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
 }
 
 /** What the election makes of it, as at a start. */

@@ -6,6 +6,7 @@ import { isIPv6 } from 'node:net';
 
 import { oneLine } from '../config-problems.js';
 import type { ProbeConfig } from '../config.js';
+import type { InstalledService } from '../installed-service.js';
 import { wrap } from '../text-layout.js';
 import type { Inspected, Source } from './facts.js';
 
@@ -61,9 +62,11 @@ const SQL_WORDS: ReadonlySet<string> = new Set(
 /**
  * The text of `--print-hba`: the role, then the lines of each server. Its comments are such in both places.
  * No secret is in it: psql asks for the password.
+ * @param service it is for, if it is not for who asks
  */
-export function hbaText(probe: ProbeConfig, inspected: readonly Inspected[]): string {
-  return [...roleLines(probe), '', ...fileLines(probe, inspected), ''].join('\n');
+export function hbaText(probe: ProbeConfig, inspected: readonly Inspected[], service?: InstalledService): string {
+  const whose = service === undefined ? [] : [`-- For ${service.unit}, which is the user ${service.user}.`];
+  return [...whose, ...roleLines(probe), '', ...fileLines(probe, inspected), ''].join('\n');
 }
 
 function roleLines(probe: ProbeConfig): string[] {

@@ -6,6 +6,7 @@ import { isIP } from 'node:net';
 import { configuredName, formatHostPort } from '../candidates.js';
 import { STATE_DIRECTORY } from '../config-schema.js';
 import type { HostPort, LoadedConfig } from '../config.js';
+import type { InstalledService } from '../installed-service.js';
 import type { CertificateFacts, LocalFacts } from './facts.js';
 import { expiryText } from './finding.js';
 import type { Finding } from './finding.js';
@@ -14,9 +15,13 @@ import type { Finding } from './finding.js';
 export type Entry = readonly [term: string, lines: readonly string[]];
 
 export function planEntries(facts: LocalFacts): readonly Entry[] {
-  const { config } = facts;
-  const memory = `none beyond a stop, without STATE_DIRECTORY (the service has ${STATE_DIRECTORY})`;
+  const { config, service } = facts;
+  const memory =
+    service === undefined
+      ? `none beyond a stop, without STATE_DIRECTORY (the service has ${STATE_DIRECTORY})`
+      : `${service.stateDirectory}, as the service would`;
   return [
+    ...(service === undefined ? [] : [['judged', [serviceText(service)]] as const]),
     ['clients', [`${listening(facts, config.listen)}, unless systemd hands sockets over`]],
     ['metrics', [`${listening(facts, config.metrics)}, unless systemd hands sockets over`]],
     ['candidates', config.candidates.map(({ name, host }) => candidateText(facts, name, host))],
@@ -25,6 +30,11 @@ export function planEntries(facts: LocalFacts): readonly Entry[] {
     ['encryption', [encryptionText(config), ...facts.certificates.map(certificateText)]],
     ['memory', [config.stateDirectory ?? memory]],
   ];
+}
+
+/** What a check by root goes by, in one line. */
+function serviceText({ unit, user, passwordFile }: InstalledService): string {
+  return `as ${unit} would: it is the user ${user}, has its password from ${passwordFile}, and no home directory`;
 }
 
 function listening({ names }: LocalFacts, { host, port }: HostPort): string {
@@ -99,6 +109,7 @@ export function planFindings(facts: LocalFacts): readonly Finding[] {
   return [
     ...nameFindings(facts),
     ...limitFindings(facts),
+    ...serviceFindings(facts),
     ...facts.certificates.flatMap((one) => certificateFindings(one, facts.now)),
   ];
 }
@@ -136,6 +147,47 @@ function limitFindings({ config: { maxConnections }, clientsThatFit }: LocalFact
       fix: 'raise it (ulimit -n; LimitNOFILE= of the service, which may well be higher), for a client takes two',
     },
   ];
+}
+
+/** Where root's own case misleads: it sees more than the service does. */
+function serviceFindings({ config, service, ownFiles, hiddenFiles }: LocalFacts): readonly Finding[] {
+  if (service === undefined) return [];
+  const isDefault = (key: string): boolean => config.settings.find((one) => one.key === key)?.from === 'default';
+  const user: Finding = {
+    level: 'note',
+    about: 'probe.user',
+    what: `it is not set, and the service logs in by the name of its own user, ${service.user}`,
+    fix: 'set it (PGUSER), or make a role of that name: pg-gateway --print-hba has it',
+  };
+  const password = `put the password into ${service.passwordFile}`;
+  const hidden = [...hiddenFiles].map(([key, path]): Finding => ({
+    level: 'warning',
+    about: path,
+    what: `the service cannot read it, which ${key} names: it is for root alone, or in a home directory`,
+    fix:
+      key === 'probe.passfile'
+        ? password
+        : 'let it be outside of home directories, and readable by all, or by a group that a drop-in gives the service (SupplementaryGroups=)',
+  }));
+  const own = [...ownFiles].filter(([key]) => isDefault(key) && isWanted(config, key));
+  return [
+    ...(isDefault('probe.user') ? [user] : []),
+    ...hidden,
+    ...own.map(([key, path]): Finding => ({
+      level: 'note',
+      about: path,
+      what: 'it is not used, for the service has no home directory',
+      fix:
+        key === 'probe.passfile'
+          ? password
+          : `if the service needs it, put it into /etc/pg-gateway, and name it by ${key}`,
+    })),
+  ];
+}
+
+/** Whether the file that stands for this setting would do anything. */
+function isWanted({ probe }: LoadedConfig, key: string): boolean {
+  return key === 'probe.passfile' ? probe.password === undefined : probe.tls.mode !== 'disable';
 }
 
 function certificateFindings({ what, path, validUntil }: CertificateFacts, now: number): readonly Finding[] {

@@ -34,6 +34,9 @@ export function localFacts(config: LoadedConfig, facts: Partial<LocalFacts> = {}
     openFiles: 1024,
     clientsThatFit: 320,
     certificates: [],
+    service: undefined,
+    ownFiles: new Map(),
+    hiddenFiles: new Map(),
     now: NOW,
     ...facts,
   };

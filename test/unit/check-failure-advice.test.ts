@@ -3,6 +3,7 @@
 
 import { failureFinding } from '#src/check/failure-advice.js';
 import type { LoadedConfig } from '#src/config.js';
+import { serviceOf } from '#src/installed-service.js';
 import type { ProbeFailureReason } from '#src/probe/observation.js';
 import { answeredWith, configOf, failedBy } from '../helpers/check-facts.js';
 import { assert, suite } from '../helpers/suite.js';
@@ -39,7 +40,7 @@ const ADVICE: readonly (readonly [
     /ssl = on/,
   ],
   ['another fault of TLS', 'tls', { errorCode: 'ERR_SSL_UNSUPPORTED_PROTOCOL' }, /no TLS/, /TLS 1\.2/],
-  ['no password', 'auth', {}, /asks for a password/, /pgpassword.*PGPASSWORD/],
+  ['no password', 'auth', {}, /asks for a password/, /^put it into PGPASSWORD .*as root$/],
   [
     'a wrong password',
     'auth',
@@ -136,6 +137,13 @@ for (const [what, config, detail, fix] of CREDENTIALS) {
     assert.not.match(JSON.stringify(finding), 'hunter2');
   });
 }
+
+test('a password that the service lacks belongs where its unit has it from', () => {
+  const sales = serviceOf('/etc/pg-gateway/sales.toml');
+  assert.ok(sales);
+  const finding = failureFinding(configOf(), failedBy('auth'), sales);
+  assert.match(finding?.fix ?? '', /^put it into \/etc\/pg-gateway\/sales\.pgpassword, .*pg-gateway@sales\.service/);
+});
 
 test('a refused password is named by its source, never by itself', () => {
   const config = configOf({ PGPASSWORD: 'hunter2' });

@@ -4,6 +4,7 @@
 import { hbaLine, hbaText, quotedInSql } from '#src/check/hba.js';
 import type { Inspected, Source } from '#src/check/facts.js';
 import type { ProbeConfig } from '#src/config.js';
+import { serviceOf } from '#src/installed-service.js';
 import { configOf } from '../helpers/check-facts.js';
 import { candidate, failed } from '../helpers/observations.js';
 import { assert, suite } from '../helpers/suite.js';
@@ -91,6 +92,15 @@ host  postgres  probe  192.0.2.2/32  scram-sha-256
 host  postgres  probe  GATEWAY_ADDRESS/32  scram-sha-256
 `,
   );
+});
+
+test('for the service it is the role of its user, and says so', () => {
+  const service = serviceOf(undefined);
+  assert.ok(service);
+  const text = hbaText(configOf({}, { user: service.user }).probe, [inspectedFrom('a', HERE)], service);
+  assert.match(text, /^-- For pg-gateway\.service, which is the user pg-gateway\.\n-- The role/);
+  assert.match(text, /^CREATE ROLE "pg-gateway" LOGIN;$/m);
+  assert.match(text, /^host {2}postgres {2}"pg-gateway" {2}192\.0\.2\.1\/32 {2}scram-sha-256$/m);
 });
 
 test('who logs in by a certificate has no password', () => {

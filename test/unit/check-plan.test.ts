@@ -6,6 +6,7 @@ import type { LocalFacts, NameFacts } from '#src/check/facts.js';
 import { planEntries, planFindings } from '#src/check/plan.js';
 import { findingsText, planText } from '#src/check/report.js';
 import { parseToml } from '#src/config.js';
+import { serviceOf } from '#src/installed-service.js';
 import { expanded } from '#src/names.js';
 import { configOf, DAY_MS, localFacts, NOW } from '../helpers/check-facts.js';
 import { assert, suite } from '../helpers/suite.js';
@@ -117,6 +118,59 @@ test('each finding of the plan', () => {
   const [, candidates = []] = planEntries(facts).find(([term]) => term === 'candidates') ?? [];
   assert.match(candidates[0] ?? '', /192\.0\.2\.9: each is a candidate of its own, 1 more are not watched$/);
 });
+
+const MAIN_SERVICE = serviceOf(undefined);
+
+test('what is judged for the service says so, and where it keeps its memory', () => {
+  const entries = new Map(planEntries(factsOf({}, {}, { service: serviceOf('/etc/pg-gateway/sales.toml') })));
+  assert.equal(entries.get('judged'), [
+    'as pg-gateway@sales.service would: it is the user pg-gateway, has its password from /etc/pg-gateway/sales.pgpassword, and no home directory',
+  ]);
+  assert.equal(entries.get('memory'), ['/var/lib/pg-gateway-sales, as the service would']);
+  assert.is(new Map(planEntries(factsOf({}, {}))).has('judged'), false);
+});
+
+const OWN = [
+  ['probe.passfile', '/root/.pgpass'],
+  ['probe.sslrootcert', '/root/.postgresql/root.crt'],
+] as const;
+
+/** Environment, files of root, what is found. */
+const OF_SERVICE: readonly (readonly [NodeJS.ProcessEnv, Partial<LocalFacts>, readonly string[]])[] = [
+  [{}, {}, []],
+  [{ PGUSER: '' }, {}, ['note probe.user: pg-gateway, --print-hba']],
+  [
+    {},
+    { ownFiles: new Map(OWN) },
+    ['note /root/.pgpass: /etc/pg-gateway/pgpassword', 'note /root/.postgresql/root.crt: probe.sslrootcert'],
+  ],
+  [{ PGPASSWORD: 'hunter2', PGSSLMODE: 'disable' }, { ownFiles: new Map(OWN) }, []],
+  [
+    {},
+    {
+      hiddenFiles: new Map([
+        ['probe.passfile', '/etc/passfile'],
+        ['probe.sslkey', '/etc/key'],
+      ]),
+    },
+    ['warning /etc/passfile: /etc/pg-gateway/pgpassword', 'warning /etc/key: SupplementaryGroups='],
+  ],
+];
+
+for (const [env, facts, expected] of OF_SERVICE) {
+  test(`root is not the service: ${expected.join(', ') || 'nothing to say'}`, () => {
+    const found = planFindings(factsOf(env, {}, { service: MAIN_SERVICE, ...facts }));
+    assert.equal(
+      found.map(({ level, about }) => `${level} ${about}`),
+      expected.map((line) => line.replace(/: .*/, '')),
+    );
+    found.forEach(({ what, fix }, at) => {
+      for (const word of expected[at]?.replace(/^.*?: /, '').split(', ') ?? [])
+        assert.ok(`${what} ${fix}`.includes(word), fix);
+    });
+    assert.equal(planFindings(factsOf(env, {}, facts)), [], 'who asks for himself is told nothing of it');
+  });
+}
 
 test('what a server says stays in its line', () => {
   const text = findingsText([{ level: 'note', about: 'a', what: 'b\nport = 1', fix: 'c\u2028d' }]);

@@ -4,6 +4,7 @@
 import { chmodSync } from 'node:fs';
 import { userInfo } from 'node:os';
 
+import { filesOfOwnHome } from '#src/config-login.js';
 import { ConfigMachine } from '../helpers/config-input.js';
 import { assert, suite } from '../helpers/suite.js';
 
@@ -44,6 +45,43 @@ test('the roots of the operating system mean verify-full', ({ machine }) => {
     mode: 'verify-full',
     rootCert: 'system',
   });
+});
+
+test('a service has its own user, its password file, and nothing of a home directory', ({ machine }) => {
+  for (const name of ['.pgpass', '.postgresql/root.crt', '.postgresql/postgresql.crt', '.postgresql/postgresql.key']) {
+    machine.write(`home/${name}`, '');
+  }
+  const service = { user: 'pg-gateway', passwordFile: machine.write('sales.pgpassword', 'swordfish\n') };
+  const { probe, settings } = machine.load({ CANDIDATES: 'a' }, { service });
+  assert.equal(
+    { user: probe.user, password: probe.password, passfile: probe.passfile, tls: probe.tls },
+    { user: 'pg-gateway', password: 'swordfish', passfile: undefined, tls: { mode: 'prefer' } },
+  );
+  const from = settings.find(({ key }) => key === 'probe.password')?.from;
+  assert.is(from, `${service.passwordFile}, as the service would`);
+  assert.equal(machine.problems({ CANDIDATES: 'a', PGSSLMODE: 'verify-full' }, { service }), [
+    'environment PGSSLMODE: probe.sslmode = "verify-full": expected a root certificate to verify with: set probe.sslrootcert (PGSSLROOTCERT) to a file or to "system"',
+  ]);
+  // What is set, and what systemd itself hands over, comes first.
+  machine.write('credentials/pgpassword', 'loaded');
+  const env = { CANDIDATES: 'a', PGUSER: 'probe', CREDENTIALS_DIRECTORY: machine.path('credentials') };
+  const given = machine.load(env, { service }).probe;
+  assert.equal([given.user, given.password], ['probe', 'loaded']);
+  assert.is(machine.load({ ...env, PGPASSWORD: 'said' }, { service }).probe.password, 'said');
+  const none = { ...service, passwordFile: machine.path('gone') };
+  assert.is(machine.load({ CANDIDATES: 'a' }, { service: none }).probe.password, undefined);
+});
+
+test('which files of the home directory a service would not have', ({ machine }) => {
+  const path = machine.write('home/.pgpass', '');
+  const root = machine.write('home/.postgresql/root.crt', '');
+  assert.equal(
+    [...filesOfOwnHome({ HOME: machine.path('home') })],
+    [
+      ['probe.passfile', path],
+      ['probe.sslrootcert', root],
+    ],
+  );
 });
 
 test('an unreadable password file of the home directory is left alone', ({ machine }) => {
