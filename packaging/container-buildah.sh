@@ -45,6 +45,7 @@ start_container() {
 }
 healthy() { image run --isolation chroot -e "METRICS_PORT=$metrics" "$container" -- "${healthcheck[@]}"; }
 not_healthy() { ! healthy; }
+gatewayctl() { image run --isolation chroot "$container" -- pg-gatewayctl "$@"; }
 stop_container() {
   local pid
   pid=$(gateway_pid) && [ -n "$pid" ] && kill -TERM "$pid" && wait "$running" && running=

@@ -33,6 +33,7 @@ start_container() {
 health() { docker inspect --format '{{.State.Health.Status}}' gateway; }
 healthy() { [ "$(health)" = healthy ]; }
 not_healthy() { [ "$(health)" = unhealthy ]; }
+gatewayctl() { docker exec gateway pg-gatewayctl "$@"; }
 stop_container() { docker stop gateway && [ "$(docker inspect --format '{{.State.ExitCode}}' gateway)" = 0 ]; }
 restarts() { docker restart gateway && eventually answers && [[ $(docker logs gateway 2>&1) == *'the cluster is known'* ]]; }
 of_this_engine() { step 'It remembers the cluster in its volume' restarts; }

@@ -10,7 +10,7 @@ import { join } from 'node:path';
 
 import { helpText } from '#src/cli.js';
 import { PATHS } from '#src/control/api.js';
-import { COMMANDS } from '#src/ctl/arguments.js';
+import { COMMANDS, parseCtlArguments, SOCKET_DIRECTORY } from '#src/ctl/arguments.js';
 import { CTL_EXIT } from '#src/ctl/exit.js';
 import { ERROR_CODES, EXIT } from '#src/errors.js';
 import { PROJECT_ROOT } from '../helpers/paths.js';
@@ -44,6 +44,15 @@ test('the completion offers every option and no other', () => {
 });
 
 // ---- pg-gatewayctl ----------------------------------------------------------
+
+test('in the container image the socket is where pg-gatewayctl looks for it, in a folder that is there', () => {
+  const file = read('packaging/Dockerfile');
+  const [socket = ''] = matches(file, /^ENV CONTROL_SOCKET=(\S+)$/gmu);
+  const asked = parseCtlArguments(['status'], {});
+  assert.ok(asked.kind === 'run');
+  assert.is(socket, asked.socket);
+  assert.match(file, `install -d -m 1777 ${SOCKET_DIRECTORY}\n`);
+});
 
 test('pg-gatewayctl(8) has every command, option, path, error and exit status', () => {
   const page = read('packaging/man/pg-gatewayctl.8');
