@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT
-// What the gateway costs as a service: how long it takes from its start to READY=1, and pg-gatewayctl to its end, as the
-// package has them and beside a bare Node; and what it does when there is nothing to do, with the probes' default cadence.
+// What the gateway costs as a service: how long it takes from its start to READY=1, and `pg-gatewayctl status` of another one
+// to its end, as the package has them and beside a bare Node; and what it does when there is nothing to do, with the probes'
+// default cadence.
 
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 
 import { Child } from '../helpers/child.js';
+import { ControlledGateway } from '../helpers/ctl.js';
 import { PROJECT_ROOT, temporaryFolder } from '../helpers/paths.js';
 import { SUPERUSER } from '../helpers/postgres-install.js';
 import { wakeUps } from '../helpers/processes.js';
@@ -32,7 +34,7 @@ export const service: Part = {
   metrics: [
     { key: 'readyMs', title: 'exec to READY=1, ms', digits: 0, better: 'less' },
     { key: 'nodeMs', title: 'a start of Node that does nothing, ms', digits: 0, better: 'less' },
-    { key: 'ctlMs', title: 'pg-gatewayctl --version, ms', digits: 0, better: 'less' },
+    { key: 'ctlMs', title: 'pg-gatewayctl status, ms', digits: 0, better: 'less' },
     { key: 'wakeUps', title: 'wake-ups/s', digits: 1, better: 'less' },
     { key: 'cpuPercent', title: 'CPU time, % of a core', digits: 3, better: 'less' },
   ],
@@ -48,7 +50,11 @@ export const service: Part = {
 async function startUp({ settings, stand, progress, record }: Bench): Promise<void> {
   const folder = await temporaryFolder();
   const manager = await ServiceManager.start([]);
+  const candidate = `127.0.0.1:${stand.server.port}`;
+  // Who is asked for its status. It is at rest.
+  const controlled = await ControlledGateway.start({ candidates: [candidate], env: { CHECK_EVERY: undefined } });
   try {
+    await controlled.gateway.primaryIs(candidate);
     const staged = join(folder.path, 'staged');
     await progress.during('the program as the package has it', () =>
       promisify(execFile)(join(PROJECT_ROOT, 'packaging/stage'), [staged]),
@@ -59,15 +65,16 @@ async function startUp({ settings, stand, progress, record }: Bench): Promise<vo
         async () => ({
           // Less is not to be had.
           nodeMs: await nodeMs('-e', '0'),
-          ctlMs: await nodeMs(join(staged, 'dist/pg-gatewayctl.js'), '--version'),
+          ctlMs: await nodeMs(join(staged, 'dist/pg-gatewayctl.js'), '--socket', controlled.socket, 'status'),
           readyMs: await readyMs(manager, staged, stand.server.port),
         }),
         (seen) =>
-          `${seen.readyMs.toFixed(0)} ms, pg-gatewayctl ${seen.ctlMs.toFixed(0)} ms, Node alone ${seen.nodeMs.toFixed(0)} ms`,
+          `${seen.readyMs.toFixed(0)} ms, pg-gatewayctl status ${seen.ctlMs.toFixed(0)} ms, Node alone ${seen.nodeMs.toFixed(0)} ms`,
       );
       record({ part: service.name, case: STARTED, route: GATEWAY, round, figures });
     }
   } finally {
+    await controlled.close();
     await manager.close();
     await folder.close();
   }

@@ -52,7 +52,11 @@ export function targetsOf(samples: readonly Sample[], parts: readonly Part[], ro
     ...of('churn').map((one) => flatMemory(samples, one.case)),
     twoWorkers(samples),
     ofService(samples, { case: STARTED, metric: 'readyMs' }, { atMost: READY_MS, unit: 'ms', digits: 0 }),
-    ofService(samples, { case: STARTED, metric: 'ctlMs' }, { atMost: CTL_MS, unit: 'ms for pg-gatewayctl', digits: 0 }),
+    ofService(
+      samples,
+      { case: STARTED, metric: 'ctlMs' },
+      { atMost: CTL_MS, unit: 'ms for pg-gatewayctl status', digits: 0 },
+    ),
     ofService(samples, { case: AT_REST, metric: 'wakeUps' }, { atMost: WAKE_UPS, unit: 'wake-ups/s', digits: 1 }),
     ofService(
       samples,

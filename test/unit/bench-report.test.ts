@@ -163,6 +163,15 @@ test('targets of all else, each met and not', () => {
   }
 });
 
+test('of pg-gatewayctl it is said which command was timed', () => {
+  const [target] = targetsOf([one('service', 'started', 'pg-gateway', { ctlMs: 75 })], [], []);
+  assert.equal(target, {
+    what: 'started: at most 150 ms for pg-gatewayctl status',
+    met: true,
+    measured: '75 ms for pg-gatewayctl status',
+  });
+});
+
 test('what was not measured has no target', () => {
   assert.equal(targetsOf([], [OLTP], []), []);
   assert.equal(
