@@ -3,8 +3,7 @@
 
 import { assert, suite } from '../helpers/suite.js';
 import { eventually } from '../helpers/wait.js';
-import { PROBE_PASSWORD } from './cluster.js';
-import type { Cluster } from './cluster.js';
+import { Cluster, PROBE_PASSWORD } from './cluster.js';
 import { bootWithGateway, configure, mainPid, samples, SERVICE } from './gateway-package.js';
 import type { Machine } from './machine.js';
 
@@ -58,6 +57,15 @@ test('in a file that only root can read', async () => {
   assert.is.not((await machine.run(['runuser', '-u', 'postgres', '--', 'cat', copy])).status, 0);
   const environment = await machine.succeed(['cat', `/proc/${await mainPid(machine)}/environ`]);
   assert.not.match(environment, PROBE_PASSWORD);
+});
+
+test('root who asks before the first start is told what the service would find with it', async () => {
+  await configure(machine);
+  const { status, stdout } = await machine.run(['pg-gateway', '--check-config', '--probe']);
+  assert.match(stdout, 'with a password (/etc/pg-gateway/pgpassword, as the service would)');
+  assert.match(stdout, `127.0.0.1:${Cluster.primary} is the primary on timeline 1`);
+  assert.ok(status === 0 || status === 1, `${status} ${stdout}`);
+  assert.not.match(stdout, PROBE_PASSWORD);
 });
 
 test('from elsewhere, by a drop-in', async () => {
