@@ -360,7 +360,10 @@ bool prove(Survivor& survivor) {
     backend = tcp_account(survivor.backend.get(), Opened::kByUs);
     if (!backend.known) return false;
     // A connect to a port that nobody listens on may have found itself (finish_connect() knows).
-    backend.never_opened = backend.never_opened || connected_to_itself(survivor.backend.get());
+    // If that cannot be told, its bytes might go to another server in the midst of the session.
+    const std::optional<bool> itself = connected_to_itself(survivor.backend.get());
+    if (!itself.has_value()) return false;
+    backend.never_opened = backend.never_opened || *itself;
   }
   // What is left is between the client and this server.
   const std::uint64_t declined_bytes = std::uint64_t{survivor.declined} * kStartupHeaderBytes;

@@ -24,13 +24,14 @@ Result<SocketAddress> parse_address(const std::string& address, std::uint16_t po
   return parsed;
 }
 
-bool connected_to_itself(int fd) {
+std::optional<bool> connected_to_itself(int fd) {
   SocketAddress local;
   SocketAddress peer;
   local.length = peer.length = sizeof(sockaddr_storage);
   if (::getsockname(fd, reinterpret_cast<sockaddr*>(&local.storage), &local.length) != 0 ||
       ::getpeername(fd, reinterpret_cast<sockaddr*>(&peer.storage), &peer.length) != 0) {
-    return errno != ENOTCONN;
+    if (errno == ENOTCONN) return false;
+    return std::nullopt;
   }
   return local.length == peer.length &&
          std::memcmp(&local.storage, &peer.storage, local.length) == 0;

@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "fd.h"
@@ -27,8 +28,8 @@ Result<SocketAddress> parse_address(const std::string& address, std::uint16_t po
 
 // Whether a connected TCP socket is its own peer. A connect(2) to a port of this machine
 // where nobody listens becomes that when the kernel happens to choose the same port as the
-// local one (RFC 9293, 3.5, simultaneous open); the client would be echoed its own bytes. True
-// where that cannot be told, too: another attempt to connect costs less.
-bool connected_to_itself(int fd);
+// local one (RFC 9293, 3.5, simultaneous open); the client would be echoed its own bytes. None
+// where that cannot be told.
+std::optional<bool> connected_to_itself(int fd);
 
 }  // namespace pg_gateway

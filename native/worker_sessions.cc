@@ -130,7 +130,10 @@ void Worker::finish_connect(std::uint32_t slot) {
   if (::getsockopt(session.backend.get(), SOL_SOCKET, SO_ERROR, &error, &length) != 0) {
     error = errno;
   }
-  if (error == 0 && connected_to_itself(session.backend.get())) error = ECONNREFUSED;
+  // Where it cannot be told: another attempt to connect costs less.
+  if (error == 0 && connected_to_itself(session.backend.get()).value_or(true)) {
+    error = ECONNREFUSED;
+  }
   if (error != 0) return connect_failed(slot, error);
   session.deadline_ns = 0;
   counters_.servers[session.server].connected(monotonic_ns() - session.connect_started_ns);

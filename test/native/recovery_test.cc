@@ -327,7 +327,7 @@ TEST_CASE("a connection that found itself is no server") {
     REQUIRE(::bind(narcissus.get(), any_port.get(), any_port.length) == 0);
     const SocketAddress itself = test::address_of(narcissus.get());
     ::connect(narcissus.get(), itself.get(), itself.length);
-    REQUIRE(test::eventually([&] { return connected_to_itself(narcissus.get()); }));
+    REQUIRE(test::eventually([&] { return connected_to_itself(narcissus.get()) == true; }));
     SessionStore store(shelf.store());
     std::vector<Survivor> survivors;
     RecoveryReport report;
