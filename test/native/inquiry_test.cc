@@ -195,7 +195,8 @@ TEST_CASE("of more than are wanted the oldest are told, whose slots others had b
 
     // All of them, to know who the oldest are.
     std::vector<std::uint64_t> ids;
-    for (const SessionFacts* facts : list(gateway)->oldest_first()) ids.push_back(facts->id);
+    const auto everybody = list(gateway);
+    for (const SessionFacts* facts : everybody->oldest_first()) ids.push_back(facts->id);
     CHECK(ids.size() == kClients / 2 + kClients);
     SessionFilter idle;
     idle.idle_ms = 1;
