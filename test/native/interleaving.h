@@ -47,6 +47,7 @@ class Interleaving {
   bool server_turn(ServerEnd& server, const Streams& streams, const Told& told);
 
   bool client_over() const { return client_.over(); }
+  int client_socket() const { return client_.socket.get(); }
   void close_when_over() {
     if (client_.over()) client_.socket.reset();
   }

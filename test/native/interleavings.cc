@@ -325,7 +325,10 @@ class Stage {
 
   std::string left_over() const {
     std::string all;
-    for (const Interleaving& session : sessions_) all += "\n  " + session.text();
+    for (const Interleaving& session : sessions_) {
+      all += "\n  " + session.text();
+      if (!session.client_over()) all += "\n  " + kernels_view(session.client_socket());
+    }
     for (const ServerEnd& server : servers_) {
       if (!server.end.over()) all += "\n  " + kernels_view(server.end.socket.get());
     }

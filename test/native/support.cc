@@ -226,7 +226,7 @@ std::string kernels_view(int socket) {
   std::string rows;
   std::ifstream table("/proc/thread-self/net/tcp");
   for (std::string row; std::getline(table, row);) {
-    if (row.find(port.data()) != std::string::npos) rows += row.substr(0, 90) + " | ";
+    if (row.find(port.data()) != std::string::npos) rows += row.substr(0, 150) + " | ";
   }
   return rows;
 }
