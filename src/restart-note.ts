@@ -169,9 +169,15 @@ function isSettings(value: unknown): value is readonly GivenSetting[] {
   const entries: readonly unknown[] = value;
   return entries.every((entry) => {
     if (!Array.isArray(entry) || entry.length !== 3) return false;
-    const [key, , from] = entry as readonly unknown[];
-    return typeof key === 'string' && typeof from === 'string';
+    const [key, given, from] = entry as readonly unknown[];
+    return typeof key === 'string' && isGiven(given) && typeof from === 'string';
   });
+}
+
+/** What a source may give; what a setting may be is for the schema to say. */
+function isGiven(value: unknown): boolean {
+  if (Array.isArray(value)) return value.every((item) => typeof item === 'string');
+  return typeof value === 'string' || typeof value === 'boolean' || Number.isFinite(value);
 }
 
 function isPort(value: unknown): value is number {

@@ -73,6 +73,9 @@ const NO_SETTINGS: readonly (readonly [string, unknown])[] = [
   ['an entry that is none', ['candidates']],
   ['an entry without its source', [['candidates', 'db1']]],
   ['a key that is a number', [[1, 'db1', 'environment CANDIDATES']]],
+  ['a value that is none', [['candidates', null, 'environment CANDIDATES']]],
+  ['a value that is an object', [['candidates', {}, 'environment CANDIDATES']]],
+  ['a list of lists', [['candidates', [['db1']], 'environment CANDIDATES']]],
 ];
 for (const [what, settings] of NO_SETTINGS) {
   test(`settings that are none are left out, and nothing else is: ${what}`, () => {

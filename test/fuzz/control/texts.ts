@@ -159,6 +159,7 @@ const restartNote: Target = {
     '"version":1',
     '"memory":',
     '"slots":',
+    '"settings":',
     '"cluster":',
     '"primary":',
     '"epoch":',
@@ -173,7 +174,10 @@ const restartNote: Target = {
   run: (input) => {
     const note = decodeNote(input.toString('utf8'));
     if (note === undefined) return;
-    deepStrictEqual(decodeNote(encodeNote(note)), note, 'a note is read back');
+    // By its text, to which -0 is 0.
+    const text = encodeNote(note);
+    const again = decodeNote(text);
+    require(again !== undefined && encodeNote(again) === text, 'a note is read back');
   },
 };
 
