@@ -49,7 +49,9 @@ Manner Conversation::reach_server(std::uint64_t place) {
   if (!first_place_.has_value()) first_place_ = place;
   const std::vector<Manner>& manners = introduction_.manners;
   const std::size_t server = servers_++;
-  return server < manners.size() ? manners[server] : Manner::kWelcome;
+  const Manner manner = server < manners.size() ? manners[server] : Manner::kWelcome;
+  refused_ = manner == Manner::kRefuse || manner == Manner::kRefuseLate;
+  return manner;
 }
 
 void Conversation::let_in() {

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <thread>
@@ -323,8 +324,9 @@ void FaultRig::look_for_leftovers() {
   run("nobody left", [&] { return engine_->workers().front()->load() == 0; });
   if (!fault_.empty()) return;
   const std::uint64_t ended = earlier_ends_ + accounts(*engine_).ended_early;
-  // An AF_UNIX peer that is gone has closed, as others do in the end.
-  const std::uint64_t least = expected_ends_ + (fault_has_ended_connection() ? 0 : lost());
+  // An AF_UNIX peer that is gone has closed, as others do in the end; so has a server that refuses.
+  const std::size_t unplanned = lost() - std::min(lost(), parties_.turned_down());
+  const std::uint64_t least = expected_ends_ + (fault_has_ended_connection() ? 0 : unplanned);
   if (ended < least) {
     fail(std::to_string(least) + " sessions ended early, for " + std::to_string(ended) +
          " reasons");

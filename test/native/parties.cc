@@ -108,6 +108,12 @@ std::size_t Parties::lost() const {
                                                 [](const auto& each) { return each.lost(); }));
 }
 
+std::size_t Parties::turned_down() const {
+  return static_cast<std::size_t>(
+      std::count_if(conversations_.begin(), conversations_.end(),
+                    [](const auto& each) { return each.turned_down(); }));
+}
+
 std::uint64_t Parties::progress() const {
   std::uint64_t sum = 0;
   for (const Conversation& each : conversations_) sum += each.progress();

@@ -37,6 +37,8 @@ class Parties {
 
   const std::deque<Conversation>& conversations() const { return conversations_; }
   std::size_t lost() const;
+  // How many of them by the word of a server, where the gateway could not look at that.
+  std::size_t turned_down() const;
   // Everything sent and received so far.
   std::uint64_t progress() const;
   // The first of what may never happen; empty: nothing.
