@@ -49,9 +49,7 @@ Manner Conversation::reach_server(std::uint64_t place) {
   if (!first_place_.has_value()) first_place_ = place;
   const std::vector<Manner>& manners = introduction_.manners;
   const std::size_t server = servers_++;
-  const Manner manner = server < manners.size() ? manners[server] : Manner::kWelcome;
-  refused_ = manner == Manner::kRefuse || manner == Manner::kRefuseLate;
-  return manner;
+  return server < manners.size() ? manners[server] : Manner::kWelcome;
 }
 
 void Conversation::let_in() {
@@ -80,6 +78,13 @@ void Conversation::introduce() {
     }
     const std::string_view got(buffer.data(), static_cast<std::size_t>(count));
     if (forgiving_ && !welcome_begun_ && got.front() == 'E') {
+      std::array<char, 256> rest;
+      const ssize_t more = ::recv(client_.get(), rest.data(), rest.size(), MSG_DONTWAIT);
+      if (more > 0) {
+        turned_down_ =
+            std::string_view(rest.data(), static_cast<std::size_t>(more)).find(kRefusal) !=
+            std::string_view::npos;
+      }
       broken("told that it cannot be served");
       server_.reset();
       return client_.reset();

@@ -99,8 +99,8 @@ class Conversation {
   bool over() const { return lost_ || (up_.ended && down_.ended); }
   // It ended before its time, and not a byte of the server had come.
   bool lost() const { return lost_; }
-  // Lost, and the last server that it came to was one that refuses: that may have told it so.
-  bool turned_down() const { return lost_ && refused_; }
+  // Lost, for a server has told it so, in its own words.
+  bool turned_down() const { return lost_ && turned_down_; }
   // Empty, or what may never happen.
   const std::string& fault() const { return fault_; }
   // Everything sent and received so far.
@@ -127,7 +127,7 @@ class Conversation {
   bool has_server_ = false;
   bool met_ = false;  // a server knows of it, and it of no other
   bool lost_ = false;
-  bool refused_ = false;  // by the last server
+  bool turned_down_ = false;
   bool aborted_ = false;
   bool forgiving_ = false;
   std::string fault_;

@@ -112,7 +112,7 @@ Reception::Progress Reception::recognise(std::deque<Conversation>& all) {
   if (heard_ != messages_of(id, said).back()) return broken("another startup message");
   if (!said.requests.ends_with(requests_)) return broken("asked for " + requests_);
   manner_ = guest_->reach_server(place_);
-  const std::string refusal = fatal_error_response("57P03", "the database system is going", {});
+  const std::string refusal = fatal_error_response("57P03", kRefusal, {});
   const std::string hello = welcome(id, guest_->servers());
   if (manner_ == Manner::kWelcome) {
     pieces_ = in_pieces(hello, {4, 9, 20});

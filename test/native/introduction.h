@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <deque>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "fd.h"
@@ -15,6 +16,9 @@
 namespace pg_gateway::test {
 
 class Conversation;
+
+// What a server that refuses says.
+inline constexpr std::string_view kRefusal = "the database system is going";
 
 // What a server does with a startup message.
 enum class Manner : std::uint8_t {
