@@ -35,8 +35,15 @@ export const FUZZ_TARGETS: readonly FuzzTarget[] = [
   native('ledger', ...LIBFUZZER),
   native('recovery', ...LIBFUZZER),
   native('handover', ...LIBFUZZER),
-  ...['configuration', 'candidates', 'arguments', 'listen-fds', 'cluster-file', 'restart-note', 'passfile'].map(
-    control,
-  ),
-  ...['server-state', 'control-request', 'probe', 'http'].map(control),
+  ...[
+    'configuration',
+    'candidates',
+    'arguments',
+    'listen-fds',
+    'cluster-file',
+    'owner',
+    'restart-note',
+    'passfile',
+  ].map(control),
+  ...['server-state', 'control-request', 'control-socket', 'probe', 'http'].map(control),
 ];

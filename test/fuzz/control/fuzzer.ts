@@ -15,11 +15,16 @@ import { Worker } from 'node:worker_threads';
 
 import { Coverage } from './coverage.js';
 import { Dice, mutate } from './mutations.js';
-import { http, probe } from './streams.js';
+import { controlSocket, http, probe } from './streams.js';
 import type { Target } from './target.js';
 import { TEXT_TARGETS } from './texts.js';
 
-const TARGETS = new Map<string, () => Target | Promise<Target>>([...TEXT_TARGETS, ['http', http], ['probe', probe]]);
+const TARGETS = new Map<string, () => Target | Promise<Target>>([
+  ...TEXT_TARGETS,
+  ['http', http],
+  ['control-socket', controlSocket],
+  ['probe', probe],
+]);
 
 /** The compiled sources, whose coverage counts. */
 const COMPILED = new URL('../../../../dist/', import.meta.url).href;

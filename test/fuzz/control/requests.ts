@@ -13,7 +13,7 @@ import { require } from './target.js';
 import type { Target } from './target.js';
 
 /** Whatever reaches it is within its bounds. */
-function strictDesk(): Desk {
+export function strictDesk(): Desk {
   const done = { name: 'done' } as never;
   const within = (value: number, min: number, max: number): never => {
     require(Number.isInteger(value) && value >= min && value <= max, `${value} is from ${min} to ${max}`);

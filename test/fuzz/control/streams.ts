@@ -1,23 +1,36 @@
 // SPDX-License-Identifier: MIT
-// Targets that read a stream: the metrics listener, and the probe, whose server says anything at all.
+// Targets that read a stream: the metrics listener and the control socket, whose clients, and the probe, whose server
+// says anything at all.
 
 import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
-import type { AddressInfo, Socket } from 'node:net';
+import type { AddressInfo, NetConnectOpts, Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 
+import { startControl } from '#src/control/server.js';
 import { startHttp } from '#src/http.js';
 import { createLogger } from '#src/log.js';
+import type { Logger } from '#src/log.js';
 import { Prober } from '#src/probe/prober.js';
 import { Resolver } from '#src/probe/resolver.js';
 import { systemTimers } from '#src/timers.js';
 import { within } from '../../helpers/wait.js';
 
+import { strictDesk } from './requests.js';
 import { require, requireOneLine } from './target.js';
 import type { Target } from './target.js';
 
 const LOOPBACK = '127.0.0.1';
 const ANSWER_DEADLINE_MS = 5000;
 const QUIET_MS = 10;
+
+const HTTP_WORDS = [
+  ...['GET ', 'HEAD ', 'POST ', '?', '#', ' HTTP/1.1\r\n', ' HTTP/1.0\r\n', 'Host: a\r\n', 'Connection: close\r\n'],
+  ...['Content-Length: ', 'Transfer-Encoding: chunked\r\n', 'Expect: 100-continue\r\n', 'Upgrade: h2c\r\n'],
+  ...['\r\n\r\n', '0\r\n\r\n', 'OPTIONS * HTTP/1.1\r\n', 'CONNECT a:1 HTTP/1.1\r\n'],
+];
 
 /** All that comes until the other side ends. Who is reset has got an answer too. */
 async function everythingFrom(socket: Socket): Promise<string> {
@@ -28,50 +41,15 @@ async function everythingFrom(socket: Socket): Promise<string> {
   return all;
 }
 
-/** The bytes of a client; then its end. */
-export async function http(): Promise<Target> {
-  const lines: string[] = [];
-  const listener = await startHttp({
-    listen: { host: LOOPBACK, port: 0 },
-    render: () => Promise.resolve('a_metric 1\n'),
-    contentType: 'text/plain; version=0.0.4; charset=utf-8',
-    readiness: () => ({ ready: true, reason: 'primary is a:5432' }),
-    page: () => ({ body: '<!DOCTYPE html>\n', headers: { 'X-Frame-Options': 'DENY' } }),
-    logger: createLogger({ level: 'debug', journal: false, write: (line) => lines.push(line.trimEnd()) }),
-  });
-  const port = Number(/:(\d+)$/.exec(listener.addresses[0] ?? '')?.[1]);
+/** The bytes of a client, then its end; now and then another client, who asks for `healthy`. */
+function httpClient(to: NetConnectOpts, healthy: string, lines: string[]): Pick<Target, 'run'> {
   const ask = async (bytes: Buffer | string): Promise<string> => {
-    const socket = connect({ host: LOOPBACK, port, noDelay: true });
+    const socket = connect(to);
     socket.end(bytes);
     return everythingFrom(socket);
   };
   let asked = 0;
   return {
-    name: 'http',
-    modules: ['http'],
-    words: [
-      ...[
-        'GET ',
-        'HEAD ',
-        'POST ',
-        '/metrics',
-        '/healthz',
-        '/readyz',
-        'http://a/metrics',
-        '?',
-        '#',
-        ' HTTP/1.1\r\n',
-        ' HTTP/1.0\r\n',
-      ],
-      ...[
-        'Host: a\r\n',
-        'Connection: close\r\n',
-        'Content-Length: ',
-        'Transfer-Encoding: chunked\r\n',
-        'Expect: 100-continue\r\n',
-      ],
-      ...['Upgrade: h2c\r\n', '\r\n\r\n', '0\r\n\r\n', 'OPTIONS * HTTP/1.1\r\n', 'CONNECT a:1 HTTP/1.1\r\n'],
-    ],
     run: async (input) => {
       const answer = await ask(input);
       require(answer === '' ||
@@ -80,10 +58,66 @@ export async function http(): Promise<Target> {
       lines.splice(0).forEach(requireOneLine);
       asked += 1;
       if (asked % 32 !== 0) return;
-      const next = await ask('GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n');
+      const next = await ask(`GET ${healthy} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`);
       require(next.startsWith('HTTP/1.1 200 '), 'others are served afterwards');
     },
+  };
+}
+
+function loggerTo(lines: string[]): Logger {
+  return createLogger({ level: 'debug', journal: false, write: (line) => lines.push(line.trimEnd()) });
+}
+
+/** What comes to the metrics listener. */
+export async function http(): Promise<Target> {
+  const lines: string[] = [];
+  const listener = await startHttp({
+    listen: { host: LOOPBACK, port: 0 },
+    render: () => Promise.resolve('a_metric 1\n'),
+    contentType: 'text/plain; version=0.0.4; charset=utf-8',
+    readiness: () => ({ ready: true, reason: 'primary is a:5432' }),
+    page: () => ({ body: '<!DOCTYPE html>\n', headers: { 'X-Frame-Options': 'DENY' } }),
+    logger: loggerTo(lines),
+  });
+  const port = Number(/:(\d+)$/.exec(listener.addresses[0] ?? '')?.[1]);
+  return {
+    name: 'http',
+    modules: ['http', 'strict-http'],
+    words: [...HTTP_WORDS, '/metrics', '/healthz', '/readyz', 'http://a/metrics'],
+    ...httpClient({ host: LOOPBACK, port, noDelay: true }, '/healthz', lines),
     close: () => listener.close(),
+  };
+}
+
+/** What comes to the control socket; its desk takes nothing that is out of bounds. */
+export async function controlSocket(): Promise<Target> {
+  const lines: string[] = [];
+  const folder = mkdtempSync(join(tmpdir(), 'pggw-fuzz-'));
+  const path = join(folder, 'control');
+  const listener = await startControl({
+    fds: [],
+    path,
+    desk: strictDesk(),
+    logger: loggerTo(lines),
+    closeTimeoutMs: ANSWER_DEADLINE_MS,
+  });
+  return {
+    name: 'control-socket',
+    modules: ['control/server', 'control/api', 'control/requests', 'strict-http'],
+    words: [
+      ...HTTP_WORDS,
+      '/v1/status',
+      '/v1/sessions?limit=1',
+      '/v1/kill',
+      '{"ids":[1]}',
+      '/v1/hold',
+      '{"seconds":1}',
+    ],
+    ...httpClient({ path }, '/v1/status', lines),
+    close: async () => {
+      await listener.close();
+      rmSync(folder, { recursive: true, force: true });
+    },
   };
 }
 

@@ -3,7 +3,7 @@
 // process has left behind, a password file, a server's answer.
 
 import { deepStrictEqual } from 'node:assert';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -16,6 +16,7 @@ import { ProbeFault } from '#src/probe/failure.js';
 import { passwordFrom } from '#src/probe/passfile.js';
 import { parseServerState } from '#src/probe/server-state.js';
 import { decodeNote, encodeNote } from '#src/restart-note.js';
+import { StateDirectory } from '#src/state-directory.js';
 import { inheritedSockets } from '#src/systemd.js';
 
 import { controlRequest } from './requests.js';
@@ -152,6 +153,31 @@ const clusterFile: Target = {
   },
 };
 
+/** Whose the state directory is; process 1 is one that runs. */
+function owner(): Target {
+  const folder = mkdtempSync(join(tmpdir(), 'pggw-fuzz-'));
+  const directory = new StateDirectory(folder);
+  const [started] = readFileSync('/proc/1/stat', 'latin1')
+    .replace(/^.*\) /su, '')
+    .split(' ')
+    .slice(19);
+  return {
+    name: 'owner',
+    modules: ['state-directory'],
+    words: ['1 ', ` ${started ?? ''}`, `${process.pid} `, '\n', '../1', '0', '-1', 'self '],
+    run: (input) => {
+      writeFileSync(join(folder, 'owner'), input);
+      const pid = directory.owner();
+      require(pid === undefined || (Number.isInteger(pid) && pid > 0 && pid !== process.pid), 'it is another process');
+      require(pid === undefined || input.toString('utf8').startsWith(`${pid} `), 'and the one that is named');
+    },
+    close: () => {
+      rmSync(folder, { recursive: true, force: true });
+      return Promise.resolve();
+    },
+  };
+}
+
 const restartNote: Target = {
   name: 'restart-note',
   modules: ['restart-note', 'memory'],
@@ -232,6 +258,7 @@ const serverState: Target = {
 
 export const TEXT_TARGETS: readonly (readonly [name: string, make: () => Target])[] = [
   ['configuration', configuration],
+  ['owner', owner],
   ...[candidates, argumentsTarget, listenFds, clusterFile, restartNote, passfile, serverState, controlRequest].map(
     (target) => [target.name, () => target] as const,
   ),
