@@ -125,8 +125,9 @@ void Session::pump(Side side, PipePool& pool, WorkerCounters& counters, SessionP
   }
   const bool failed = result == PumpResult::kSourceFailed || result == PumpResult::kSinkFailed;
   if (failed && out_of_resources(relay.last_errno())) {
-    // Both sides live, but what one has said cannot be moved to the other any more.
-    note_end(EndReason::kResources);
+    // What one side has said cannot be moved to the other any more: whichever has ended by
+    // itself, this is what the rest is lost by.
+    end_reason = EndReason::kResources;
     relay.abandon();
     opposite.abandon();
     return;

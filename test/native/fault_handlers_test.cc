@@ -2,6 +2,7 @@
 // Failures of single system calls that once were worse than one session: each by itself, where
 // fault_test.cc has them in the midst of others.
 #include <doctest/doctest.h>
+#include <sys/socket.h>
 
 #include <cerrno>
 #include <memory>
@@ -97,6 +98,26 @@ TEST_CASE("a client that cannot be told that there is no encryption is not left 
   CHECK(test::send_all(server.get(), "N"));
   CHECK(test::receive_to_end(client.get()).end != StreamEnd::kStillOpen);
   CHECK(test::receive_to_end(server.get()).end != StreamEnd::kStillOpen);
+  CHECK(test::eventually([&] { return gateway.all_accounted_for(); }));
+  CHECK(gateway.ended(EndReason::kResources) == 1);
+}
+
+TEST_CASE("what is lost for want of memory is counted so, even if the client had said its last" *
+          doctest::skip(!test::kCallsCanFail)) {
+  const UniqueFd backend = test::listen_tcp();
+  Gateway gateway;
+  gateway.route(backend.get());
+  const UniqueFd client = gateway.connect();
+  CHECK(test::send_all(client.get(), test::kStartupMessage));
+  const UniqueFd server = test::accept_one(backend.get());
+  CHECK(test::receive(server.get(), test::kStartupMessage.size()) == test::kStartupMessage);
+  REQUIRE(::shutdown(client.get(), SHUT_WR) == 0);
+  CHECK(test::receive_to_end(server.get()).end == StreamEnd::kFin);
+  REQUIRE(gateway.settle());
+  const FailingCall failing({"worker splice.in/tcp", ENOMEM, 1});
+  CHECK(test::send_all(server.get(), "an answer"));
+  CHECK(test::receive_to_end(client.get()).end != StreamEnd::kStillOpen);
+  CHECK(test::fault_has_struck());
   CHECK(test::eventually([&] { return gateway.all_accounted_for(); }));
   CHECK(gateway.ended(EndReason::kResources) == 1);
 }
