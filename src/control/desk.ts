@@ -280,7 +280,7 @@ export class ControlDesk implements Desk {
     const stats = dataPlane.stats();
     return {
       ...facts(),
-      ...this.#faults.observe(stats, clock.now),
+      ...this.#faults.times,
       clock,
       version,
       pid: process.pid,

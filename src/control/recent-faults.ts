@@ -19,8 +19,12 @@ export class RecentFaults {
   #keepFailures = 0n;
   #times: FaultTimes = { acceptPausedAt: undefined, keepFailedAt: undefined };
 
+  get times(): FaultTimes {
+    return this.#times;
+  }
+
   /** Every few seconds, for what has grown since the last time counts as of now. `now`: monotonic milliseconds. */
-  observe({ acceptPauses, kept: { failures } }: Counts, now: number): FaultTimes {
+  observe({ acceptPauses, kept: { failures } }: Counts, now: number): void {
     const { acceptPausedAt, keepFailedAt } = this.#times;
     this.#times = {
       acceptPausedAt: acceptPauses > this.#acceptPauses ? now : acceptPausedAt,
@@ -28,6 +32,5 @@ export class RecentFaults {
     };
     this.#acceptPauses = acceptPauses;
     this.#keepFailures = failures;
-    return this.#times;
   }
 }

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
 // pg-gatewayctl status: what it looks like, and what it tells of the data plane.
 
-import { run } from '../helpers/child.js';
+import { run, succeed } from '../helpers/child.js';
 import { CTL, withCluster } from '../helpers/ctl.js';
 import { freezeIfPermitted, threadIds } from '../helpers/freeze-thread.js';
+import { descriptorsOf } from '../helpers/processes.js';
+import { RawClient } from '../helpers/raw-client.js';
 import { assert, suite } from '../helpers/suite.js';
 import { eventually } from '../helpers/wait.js';
 
@@ -50,6 +52,26 @@ test('status: a worker that stands still, where no watchdog ends that, for as lo
       await frozen.thaw();
     }
     await eventually('it to be over', async () => !(await stalled()));
+  });
+});
+
+test('status: descriptors that had run out, when they are there again', async () => {
+  await withCluster({}, async (_, controlled) => {
+    const { gateway } = controlled;
+    const told = async (): Promise<boolean> =>
+      (await controlled.status()).problems.some((problem) => problem.includes('descriptors or memory had run out'));
+    assert.is(await told(), false);
+    const limit = (soft: number): Promise<unknown> =>
+      succeed(['prlimit', '--pid', String(gateway.pid), `--nofile=${soft}:`]);
+    await limit(descriptorsOf(gateway.pid).length);
+    const client = await RawClient.connect(gateway.clients);
+    try {
+      await gateway.logged('descriptors or memory have run out: new clients wait or are turned away');
+      await limit(1024);
+      await eventually('it to be told', told);
+    } finally {
+      client.close();
+    }
   });
 });
 
