@@ -321,6 +321,8 @@ void Worker::accept_some(Listening& listening) {
       accept_failed(listening, errno);
     }
   }
+  // At rest there is one, whether the last turn ended with an empty queue or with its budget.
+  if (listening.fd >= 0 && resume_accepting_ns_ == 0) prepare_spare();
 }
 
 void Worker::accept_failed(Listening& listening, int error) {

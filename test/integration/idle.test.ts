@@ -53,7 +53,8 @@ test.after(async () => {
 });
 
 test(`${SESSIONS} idle sessions hold two descriptors each, and nothing when they have gone`, async () => {
-  // What comes with the first sessions and stays: the pipes that the worker keeps for all of them.
+  // What comes with the first sessions and stays: the pipes that the worker keeps for all of them, and the socket that it
+  // has ready for the next one.
   await Promise.all((await openSessions(one)).map(leave));
   await eventually('the first sessions to be gone', async () => {
     return (await one.samples()).get('pg_gateway_connections_active') === 0;
