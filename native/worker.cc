@@ -214,8 +214,9 @@ void Worker::handle(Message& message) {
     review_held();
   } else if (auto* heartbeat = std::get_if<Heartbeat>(&message)) {
     counters_.loop_lag_ns.set(static_cast<std::uint64_t>(monotonic_ns() - heartbeat->posted_ns));
-    counters_.beats.add();
+    // Who sees the beat may ask again at once.
     ping_posted_ns_.store(0);
+    counters_.beats.add();
   } else if (auto* question = std::get_if<ListSessions>(&message)) {
     list_sessions(*question);
   } else if (auto* kill = std::get_if<KillSessions>(&message)) {
