@@ -74,7 +74,7 @@ class Stage {
       bury();
       const std::int64_t now = monotonic_ns();
       if (moved) moved_ns = now;
-      if (now - moved_ns > kPatienceNs) fault_ = "nothing moves: " + left_over();
+      if (fault_.empty() && now - moved_ns > kPatienceNs) fault_ = "nothing moves: " + left_over();
       if (!moved) std::this_thread::sleep_for(kPause);
     }
     if (fault_.empty()) settle_accounts();
