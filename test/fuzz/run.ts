@@ -21,8 +21,8 @@ import { FUZZ_TARGETS } from './targets.js';
 import type { FuzzTarget } from './targets.js';
 
 const FINDINGS = join(PROJECT_ROOT, 'build/fuzz');
-/** A target that says nothing more for so long hangs in a way that it does not notice itself. */
-const SILENCE_MS = 60_000;
+/** A target that ends so much later than it should hangs in a way that it does not notice itself. */
+const GRACE_MS = 60_000;
 const SIGN_OF_LIFE_MS = 10_000;
 const OUTPUT_LIMIT = 64 * 1024;
 
@@ -87,10 +87,8 @@ async function fuzz(target: FuzzTarget, seconds: number): Promise<Result> {
     closeNow: () => child.kill('SIGKILL'),
   });
   let output = '';
-  let silence = setTimeout(() => child.kill('SIGKILL'), SILENCE_MS);
+  const deadline = setTimeout(() => child.kill('SIGKILL'), seconds * 1000 + GRACE_MS);
   child.stderr.setEncoding('utf8').on('data', (chunk: string) => {
-    clearTimeout(silence);
-    silence = setTimeout(() => child.kill('SIGKILL'), SILENCE_MS);
     output = (output + chunk).slice(-OUTPUT_LIMIT);
     for (const [, executions, coverage] of chunk.matchAll(/^#(\d+)\s+\w+\s+cov: (\d+)/gm)) {
       result.executions = Number(executions);
@@ -107,7 +105,7 @@ async function fuzz(target: FuzzTarget, seconds: number): Promise<Result> {
     );
   });
   clearInterval(life);
-  clearTimeout(silence);
+  clearTimeout(deadline);
   forget();
   result.newInputs = inputCount(folder) - before;
   if (ended !== undefined) result.problem = `${ended}\n${output.slice(-8000)}\n${reproduction(target, output)}`;
