@@ -213,6 +213,7 @@ void Worker::relay(std::uint32_t slot) {
       enqueue(slot);
       break;
     case SessionProgress::kStarved:
+      counters_.pipe_waits.add();
       starved_.push_back({slot, session.generation});
       if (retry_starved_ns_ == 0) retry_starved_ns_ = monotonic_ns() + kStarvedRetryNs;
       break;

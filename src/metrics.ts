@@ -222,6 +222,7 @@ export class Metrics {
     setCounter(metrics.bytesClientToBackend, stats.bytesClientToBackend);
     setCounter(metrics.bytesBackendToClient, stats.bytesBackendToClient);
     setCounter(metrics.acceptPauses, stats.acceptPauses);
+    setCounter(metrics.pipeWaits, stats.pipeWaits);
     metrics.sessionsKept.set(stats.kept.sessions);
     setCounter(metrics.keepFailures, stats.kept.failures);
     metrics.rejected.reset();
@@ -335,6 +336,10 @@ function declareMetrics(registry: Registry) {
     cut: counter('sessions_cut_total', 'Sessions ended by the gateway, by reason.', 'reason'),
     ended: counter('sessions_ended_total', 'Sessions that ended by themselves, by who ended first.', 'reason'),
     acceptPauses: counter('accept_pauses_total', 'Times accepting was paused for want of descriptors or memory.'),
+    pipeWaits: counter(
+      'pipe_waits_total',
+      'Times a session found no pipe for want of descriptors or memory, and waited.',
+    ),
     sessionsKept: gauge('sessions_kept', 'Sessions that would survive the end of this process now.'),
     keepFailures: counter('session_keep_failures_total', 'Sessions that could not be kept for the next process.'),
     sessionsRecovered: counter('sessions_recovered_total', 'Sessions of an earlier process that went on in this one.'),

@@ -6,31 +6,34 @@ import type { DataPlaneStats } from '../dataplane-stats.js';
 
 /** Monotonic milliseconds; undefined: never in this process. */
 export interface FaultTimes {
-  /** Accepting was paused for want of descriptors or memory. */
-  readonly acceptPausedAt: number | undefined;
+  /** Clients waited for want of descriptors or memory: to be accepted, or for what they had said to be passed on. */
+  readonly lackedAt: number | undefined;
   /** A session could not be kept for the next process. */
   readonly keepFailedAt: number | undefined;
 }
 
-type Counts = Pick<DataPlaneStats, 'acceptPauses'> & { readonly kept: Pick<DataPlaneStats['kept'], 'failures'> };
+type Counts = Pick<DataPlaneStats, 'acceptPauses' | 'pipeWaits'> & {
+  readonly kept: Pick<DataPlaneStats['kept'], 'failures'>;
+};
 
 export class RecentFaults {
-  #acceptPauses = 0n;
+  #waits = 0n;
   #keepFailures = 0n;
-  #times: FaultTimes = { acceptPausedAt: undefined, keepFailedAt: undefined };
+  #times: FaultTimes = { lackedAt: undefined, keepFailedAt: undefined };
 
   get times(): FaultTimes {
     return this.#times;
   }
 
   /** Every few seconds, for what has grown since the last time counts as of now. `now`: monotonic milliseconds. */
-  observe({ acceptPauses, kept: { failures } }: Counts, now: number): void {
-    const { acceptPausedAt, keepFailedAt } = this.#times;
+  observe({ acceptPauses, pipeWaits, kept: { failures } }: Counts, now: number): void {
+    const { lackedAt, keepFailedAt } = this.#times;
+    const waits = acceptPauses + pipeWaits;
     this.#times = {
-      acceptPausedAt: acceptPauses > this.#acceptPauses ? now : acceptPausedAt,
+      lackedAt: waits > this.#waits ? now : lackedAt,
       keepFailedAt: failures > this.#keepFailures ? now : keepFailedAt,
     };
-    this.#acceptPauses = acceptPauses;
+    this.#waits = waits;
     this.#keepFailures = failures;
   }
 }

@@ -194,8 +194,8 @@ function dataPlaneProblems(input: StatusInput): readonly string[] {
     ({ number, lag, sessions }) =>
       `worker ${number} stands still, with ${plural(sessions, 'session')}: no answer for ${duration(lag / 1000)}`,
   );
-  if (isLately(input, input.acceptPausedAt)) {
-    problems.push('in the last 5 minutes descriptors or memory had run out: new clients waited');
+  if (isLately(input, input.lackedAt)) {
+    problems.push('in the last 5 minutes descriptors or memory had run out: clients waited');
   }
   return problems;
 }

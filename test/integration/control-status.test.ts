@@ -66,7 +66,7 @@ test('status: descriptors that had run out, when they are there again', async ()
     await limit(descriptorsOf(gateway.pid).length);
     const client = await RawClient.connect(gateway.clients);
     try {
-      await gateway.logged('descriptors or memory have run out: new clients wait or are turned away');
+      await gateway.logged('descriptors or memory have run out: clients wait or are turned away');
       await limit(1024);
       await eventually('it to be told', told);
     } finally {

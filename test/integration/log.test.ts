@@ -139,7 +139,7 @@ test('running out of descriptors is one warning that says what to raise', async 
     const limit = descriptorsOf(gateway.pid).length + 8;
     await succeed(['prlimit', '--pid', String(gateway.pid), `--nofile=${limit}`]);
     for (let number = 0; number < 40; number += 1) clients.push(await RawClient.connect(gateway.clients));
-    const line = await gateway.logged('descriptors or memory have run out: new clients wait or are turned away');
+    const line = await gateway.logged('descriptors or memory have run out: clients wait or are turned away');
     assert.is(line.level, 'warning');
     assert.match(line.fields.get('hint') ?? '', 'LimitNOFILE');
     for (const client of clients) client.close();

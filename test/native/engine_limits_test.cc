@@ -87,12 +87,18 @@ TEST_CASE("no pipe to be had: a session waits, idly, and goes on") {
   REQUIRE(other.backend.valid());
   CHECK(test::flood(stalled.backend.get(), test::pattern_bytes(65'537), 0, 200) > 0);
   REQUIRE(test::bytes_in_pipes() > 0);  // it keeps the worker's pipe
+  CHECK(gateway.pipe_waits() == 0);
   {
     const test::FdExhaustion out(0);
     const std::int64_t cpu_before = workers_cpu_ns();
+    const std::int64_t begun = monotonic_ns();
     CHECK(test::send_all(other.client.get(), "patience"));
     CHECK_FALSE(test::is_readable(other.backend.get(), 300));
     CHECK(workers_cpu_ns() - cpu_before < 50 * kMs);
+    // It looks for one each 50 ms, and each time is told.
+    CHECK(gateway.pipe_waits() >= 2);
+    CHECK(gateway.pipe_waits() <=
+          static_cast<std::uint64_t>((monotonic_ns() - begun) / (50 * kMs) + 1));
   }
   CHECK(test::receive(other.backend.get(), 8) == "patience");
 }

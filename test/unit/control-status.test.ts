@@ -148,11 +148,11 @@ const HEALTH: readonly (readonly [what: string, Partial<StatusInput>, health: st
     ['one that is late', workers(3000), 'ok', []],
     [
       'accepting was paused',
-      { acceptPausedAt: NOW - 300_000 },
+      { lackedAt: NOW - 300_000 },
       'warning',
-      ['in the last 5 minutes descriptors or memory had run out: new clients waited'],
+      ['in the last 5 minutes descriptors or memory had run out: clients waited'],
     ],
-    ['it was, and for long no more', { acceptPausedAt: NOW - 300_001 }, 'ok', []],
+    ['it was, and for long no more', { lackedAt: NOW - 300_001 }, 'ok', []],
     [
       'a session could not be kept',
       { keepFailedAt: NOW },
@@ -173,16 +173,23 @@ for (const [what, change, health, problems] of HEALTH) {
 test('a fault of the data plane counts from the look that sees its counter grow', () => {
   const faults = new RecentFaults();
   const never = undefined;
-  const rows: readonly (readonly [now: number, pauses: bigint, failures: bigint, ...times: unknown[]])[] = [
-    [2000, 0n, 0n, never, never],
-    [4000, 3n, 0n, 4000, never],
-    [6000, 3n, 0n, 4000, never],
-    [8000, 3n, 1n, 4000, 8000],
-    [10_000, 4n, 1n, 10_000, 8000],
+  const rows: readonly (readonly [
+    now: number,
+    pauses: bigint,
+    waits: bigint,
+    failures: bigint,
+    ...times: unknown[],
+  ])[] = [
+    [2000, 0n, 0n, 0n, never, never],
+    [4000, 3n, 0n, 0n, 4000, never],
+    [6000, 3n, 0n, 0n, 4000, never],
+    [8000, 3n, 0n, 1n, 4000, 8000],
+    [10_000, 4n, 0n, 1n, 10_000, 8000],
+    [12_000, 4n, 1n, 1n, 12_000, 8000],
   ];
-  for (const [now, acceptPauses, failures, acceptPausedAt, keepFailedAt] of rows) {
-    faults.observe({ acceptPauses, kept: { failures } }, now);
-    assert.equal(faults.times, { acceptPausedAt, keepFailedAt });
+  for (const [now, acceptPauses, pipeWaits, failures, lackedAt, keepFailedAt] of rows) {
+    faults.observe({ acceptPauses, pipeWaits, kept: { failures } }, now);
+    assert.equal(faults.times, { lackedAt, keepFailedAt });
   }
 });
 
