@@ -36,7 +36,10 @@ async function withAddress(
 ): Promise<void> {
   const address = await movableAddress(server.port);
   try {
-    const gateway = await Gateway.start({ config: toml(address, connectTimeoutMs), env: { CHECK_EVERY: undefined } });
+    const gateway = await Gateway.start({
+      config: toml(address, connectTimeoutMs),
+      env: { CHECK_EVERY: undefined, CONNECT_TIMEOUT_MS: undefined },
+    });
     try {
       await use(gateway, address);
     } finally {
