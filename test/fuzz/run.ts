@@ -127,7 +127,8 @@ function minimize(target: FuzzTarget): void {
   const command: readonly string[] = [...launcher(), ...target.command, '-merge=1', to, workingFolder(target.name)];
   const [program = '', ...args] = command;
   const { status, stderr } = spawnSync(program, args, { encoding: 'utf8' });
-  if (status === 0) keep(target.name, inputsIn(to));
+  const merged = status === 0 ? inputsIn(to) : [];
+  if (merged.length > 0) keep(target.name, merged);
   else say(`${target.name}: its inputs could not be merged:\n${stderr.slice(-2000)}`);
   rmSync(to, { recursive: true });
 }

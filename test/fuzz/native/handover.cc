@@ -73,16 +73,17 @@ void start(test::ServiceManager& manager, const std::string& count, const std::s
 
 }  // namespace
 
+// All that libFuzzer opens from now on, as the file in which it notes what a merge has seen, is out
+// of the way of the numbers that a service manager gives.
+extern "C" int LLVMFuzzerInitialize(int* /*argc*/, char*** /*argv*/) {
+  for (int fd = kFirstFd; fd < kFirstFd + kGiven + 2; ++fd) {
+    if (::fcntl(fd, F_GETFD) < 0) (void)::open("/dev/null", O_RDONLY | O_CLOEXEC);
+  }
+  return 0;
+}
+
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  // Out of the way of the numbers that a service manager gives.
-  static const bool moved = [] {
-    for (int fd = kFirstFd; fd < kFirstFd + kGiven + 2; ++fd) {
-      if (::fcntl(fd, F_GETFD) < 0) (void)::open("/dev/null", O_RDONLY | O_CLOEXEC);
-    }
-    return true;
-  }();
   static test::ServiceManager& manager = *new test::ServiceManager;
-  (void)moved;
   Input input(data, size);
   switch (input.choice(4)) {
     case 0:
