@@ -9,7 +9,7 @@ import { encodeCluster } from '#src/cluster-file.js';
 import { run } from '../helpers/child.js';
 import type { Ended } from '../helpers/child.js';
 import { whereMountsCanBe, withMounts } from '../helpers/own-mounts.js';
-import { MAIN, PROGRAM_ENV, PROJECT_ROOT, temporaryFolder } from '../helpers/paths.js';
+import { MAIN, preloading, PROGRAM_ENV, PROJECT_ROOT, temporaryFolder } from '../helpers/paths.js';
 import type { TemporaryFolder } from '../helpers/paths.js';
 import { createCluster } from '../helpers/postgres.js';
 import type { Cluster } from '../helpers/postgres.js';
@@ -65,8 +65,8 @@ interface Machine {
 
 async function program({ args, env = {}, script = '' }: Machine): Promise<Ended> {
   const mounts = `mount --bind '${folder.path}/lib' /var/lib\nmount --bind '${folder.path}/etc' /etc\n${script}`;
-  const ended = await run([...withMounts(mounts), MAIN, ...args], {
-    env: { PATH: process.env['PATH'], HOME: join(folder.path, 'home'), ...PROGRAM_ENV, ...env },
+  const ended = await run([...preloading(withMounts(mounts)), MAIN, ...args], {
+    env: { PATH: process.env['PATH'], HOME: join(folder.path, 'home'), ...PROGRAM_ENV, LD_PRELOAD: undefined, ...env },
     deadlineMs: 60_000,
   });
   assert.not.match(ended.stdout + ended.stderr, PASSWORD);

@@ -5,12 +5,13 @@
 import { cpus } from 'node:os';
 
 import { Child } from '../helpers/child.js';
+import type { Ended } from '../helpers/child.js';
 import { Gateway } from '../helpers/gateway.js';
 import { PgSession } from '../helpers/pg-session.js';
 import { createCluster } from '../helpers/postgres.js';
 import type { Cluster, PostgresServer } from '../helpers/postgres.js';
 import { signal } from '../helpers/processes.js';
-import { query } from '../helpers/psql.js';
+import { psql, query } from '../helpers/psql.js';
 import { assert, note, suite } from '../helpers/suite.js';
 import { observeFor } from '../helpers/wait.js';
 
@@ -126,11 +127,12 @@ test('stopped in the middle of a log-in: it goes on where it was', async () => {
 
 test('who comes while it stands still waits, and is served then', async () => {
   await withWorld(async ({ primary, gateway }) => {
-    const waiting: Promise<string>[] = [];
+    const patient = { ...gateway.clients, env: { PGCONNECT_TIMEOUT: String(10 + STALL_MS / 1000) } };
+    const waiting: Promise<Ended>[] = [];
     await stall(gateway, () => {
-      for (let client = 0; client < 20; client += 1) waiting.push(query(gateway.clients, WHERE));
+      for (let client = 0; client < 20; client += 1) waiting.push(psql(patient, WHERE, 30_000 + STALL_MS));
     });
-    assert.equal(new Set(await Promise.all(waiting)), new Set([String(primary.port)]));
+    for (const { stdout, stderr } of await Promise.all(waiting)) assert.is(stdout, `${primary.port}\n`, stderr);
     await assertUnmoved(gateway, primary);
   });
 });
