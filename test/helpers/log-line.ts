@@ -4,13 +4,21 @@
 export class LogLine {
   /** From 1. */
   readonly number: number;
+  /** Milliseconds since 1970; NaN: it has no time. */
+  readonly at: number;
   /** Lower case: debug, info, notice, warning, err. */
   readonly level: string;
   readonly message: string;
   readonly fields: ReadonlyMap<string, string>;
 
-  private constructor(number: number, level: string, message: string, fields: ReadonlyMap<string, string>) {
+  private constructor(
+    { number, at }: { readonly number: number; readonly at: number },
+    level: string,
+    message: string,
+    fields: ReadonlyMap<string, string>,
+  ) {
     this.number = number;
+    this.at = at;
     this.level = level;
     this.message = message;
     this.fields = fields;
@@ -29,13 +37,14 @@ export class LogLine {
   }
 
   static #parse(text: string, number: number): LogLine {
-    const head = /^\S+Z (DEBUG|INFO|NOTICE|WARNING|ERR) +/.exec(text);
+    const head = /^(\S+Z) (DEBUG|INFO|NOTICE|WARNING|ERR) +/.exec(text);
     const rest = head === null ? text : text.slice(head[0].length);
     const field = /(?:^| )([\w.]+)=("(?:[^"\\]|\\.)*"|[^\s"]+)/g;
     const matches = [...rest.matchAll(field)];
     const message = rest.slice(0, matches[0]?.index ?? rest.length);
     const fields = matches.map(([, key = '', value = '']): [string, string] => [key, unquote(value)]);
-    return new LogLine(number, head?.[1]?.toLowerCase() ?? '', message, new Map(fields));
+    const where = { number, at: Date.parse(head?.[1] ?? '') };
+    return new LogLine(where, head?.[2]?.toLowerCase() ?? '', message, new Map(fields));
   }
 }
 

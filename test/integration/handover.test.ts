@@ -121,11 +121,17 @@ async function withStarting(
   }
 }
 
-/** The sessions are opened, but not before the gateway is ready; nobody is rejected. */
+/** The sessions are opened, but not before the first round has ended; nobody is rejected. */
 async function expectServed(gateway: Gateway, opening: readonly Promise<PgSession>[]): Promise<void> {
   assert.not(isReady(gateway));
-  for (const session of await Promise.all(opening)) {
-    assert.ok(isReady(gateway));
+  const opened = await Promise.all(
+    opening.map(async (one) => ({ session: await one, at: performance.timeOrigin + performance.now() })),
+  );
+  // What it says of the silent candidate; then it accepts, and then it is ready.
+  const { at: ended } = await gateway.logged('candidate does not answer', { reason: 'connect_timeout' });
+  await gateway.logged('ready');
+  for (const { session, at } of opened) {
+    assert.ok(at >= ended, `served ${ended - at} ms before the end of the round`);
     assert.equal(await session.query(WHERE), [String(server.port)]);
     session.close();
   }
