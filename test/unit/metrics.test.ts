@@ -1,134 +1,13 @@
 // SPDX-License-Identifier: MIT
 
 import { spawnSync } from 'node:child_process';
-import { CONNECT_BUCKETS_SECONDS, HOLD_BUCKETS_SECONDS } from '#src/dataplane-stats.js';
-import type { ConnectFailureReason, DataPlaneStats, ServerStats } from '#src/dataplane-stats.js';
-import { Metrics, type CandidateView } from '#src/metrics.js';
-import { histogramSamples, roleOf } from '#src/metrics-samples.js';
-import type { Observation, ProbeFailureReason } from '#src/probe/observation.js';
+
+import { CONNECT_BUCKETS_SECONDS } from '#src/dataplane-stats.js';
+import { histogramSamples } from '#src/metrics-samples.js';
+import { STATS, answered, failed, PRIMARY, view, setUp, scrape, only } from '../helpers/metrics-sources.js';
 import { assert, suite } from '../helpers/suite.js';
 
 const test = suite('metrics');
-
-const NO_FAILURES: Readonly<Record<ConnectFailureReason, bigint>> = {
-  refused: 0n,
-  timeout: 0n,
-  unreachable: 0n,
-  other: 0n,
-};
-
-function slot(server: number, counts: Partial<ServerStats> = {}): ServerStats {
-  return {
-    server,
-    sessions: 0,
-    connects: 0n,
-    connectFailures: NO_FAILURES,
-    connectSeconds: { buckets: Array.from({ length: 13 }, () => 0n), sum: 0 },
-    ...counts,
-  };
-}
-
-const STATS: DataPlaneStats = {
-  accepted: 12n,
-  active: 5,
-  held: 6,
-  silent: 3,
-  heldEver: 19n,
-  holdTimeouts: 20n,
-  holdSeconds: { buckets: [2n, ...HOLD_BUCKETS_SECONDS.map(() => 1n)], sum: 61.5 },
-  bytesClientToBackend: 1_000_000_000_007n,
-  bytesBackendToClient: 2n ** 53n - 1n,
-  rejected: {
-    no_primary: 1n,
-    connect_failed: 2n,
-    too_many_held: 16n,
-    too_many_clients: 21n,
-    too_many_per_client: 22n,
-    gave_up: 17n,
-    startup: 3n,
-    resources: 4n,
-    killed: 23n,
-  },
-  cut: { demoted: 5n, superseded: 6n, lost: 18n, shutdown: 7n, killed: 24n },
-  ended: { client_closed: 8n, backend_closed: 9n, client_reset: 10n, backend_reset: 11n, resources: 12n },
-  acceptPauses: 13n,
-  pipeWaits: 17n,
-  servers: [],
-  workers: [
-    { sessions: 2, loopLagMs: 1.5, beat: 9n },
-    { sessions: 3, loopLagMs: 0, beat: 9n },
-  ],
-  kept: { sessions: 4, segments: 1, messages: 6, failures: 2n },
-};
-
-function candidate(name: string): { host: string; port: number; name: string } {
-  return { host: name, port: 5432, name };
-}
-
-function answered(name: string, state: { inRecovery: boolean; readOnly: boolean }, timeline = 7): Observation {
-  return {
-    kind: 'answered',
-    candidate: candidate(name),
-    at: 0,
-    tookMs: 3,
-    address: { address: '192.0.2.1', port: 5432 },
-    state: { ...state, timeline, systemId: '7', lsn: null },
-  };
-}
-
-function failed(name: string, reason: ProbeFailureReason): Observation {
-  return { kind: 'failed', candidate: candidate(name), at: 0, tookMs: 800, reason, detail: 'x' };
-}
-
-const PRIMARY = { inRecovery: false, readOnly: false };
-const STANDBY = { inRecovery: true, readOnly: true };
-
-function view(name: string, server: number, observation?: Observation, fenced = false, primary = false): CandidateView {
-  return { name, server, observation, primary, fenced };
-}
-
-/** Metrics over sources that a test can change. */
-function setUp(views: readonly CandidateView[] = []) {
-  const state = {
-    stats: STATS,
-    views,
-    epoch: 3,
-    now: 0,
-    state: { saved: true, writeFailures: 0 },
-    configRejected: false,
-    holding: false,
-    draining: false,
-  };
-  const metrics = new Metrics({
-    stats: () => state.stats,
-    candidates: () => state.views,
-    epoch: () => state.epoch,
-    maxConnections: () => 320,
-    state: () => state.state,
-    configRejected: () => state.configRejected,
-    holding: () => state.holding,
-    draining: () => state.draining,
-    version: '1.2.3',
-    now: () => state.now,
-  });
-  return { state, metrics };
-}
-
-/** `name{labels}` -> value as text, without comments. */
-async function scrape(metrics: Metrics): Promise<Map<string, string>> {
-  const lines = (await metrics.render()).split('\n').filter((line) => line !== '' && !line.startsWith('#'));
-  const series = new Map<string, string>();
-  for (const line of lines) {
-    const [, name = '', value = ''] = /^(\S+?(?:\{.*\})?) (\S+)$/.exec(line) ?? [];
-    assert.ok(name !== '' && !series.has(name), `a line twice or malformed: ${line}`);
-    series.set(name, value);
-  }
-  return series;
-}
-
-function only(series: ReadonlyMap<string, string>, pattern: RegExp): Record<string, string> {
-  return Object.fromEntries([...series].filter(([name]) => pattern.test(name)));
-}
 
 test('the original seven names, and the totals, as the data plane counted them', async () => {
   const views = [view('a:1', 0, answered('a:1', PRIMARY)), view('b:1', 1, failed('b:1', 'refused')), view('c:1', 2)];
@@ -178,57 +57,6 @@ test('two renders at once do not mix', async () => {
   assert.match(two, /connections_total 99\n/);
 });
 
-const ROLE_TABLE: readonly (readonly [what: string, candidate: CandidateView, role: string])[] = [
-  ['no probe yet', view('a', 0), 'unknown'],
-  ['no answer', view('a', 0, failed('a', 'dns')), 'unknown'],
-  ['writable, and proven', view('a', 0, answered('a', PRIMARY), false, true), 'primary'],
-  ['writable', view('a', 0, answered('a', PRIMARY)), 'writable'],
-  ['in recovery', view('a', 0, answered('a', STANDBY)), 'standby'],
-  ['read only', view('a', 0, answered('a', { inRecovery: false, readOnly: true })), 'read_only'],
-  ['writable but fenced', view('a', 0, answered('a', PRIMARY), true), 'fenced'],
-  ['silent and fenced', view('a', 0, failed('a', 'broken'), true), 'fenced'],
-];
-
-for (const [what, one, role] of ROLE_TABLE) {
-  test(`role: ${what} -> ${role}`, () => {
-    assert.is(roleOf(one), role);
-  });
-}
-
-test('per candidate: up, one role of six, timeline only while it is known', async () => {
-  const { state, metrics } = setUp([view('a:1', 0, answered('a:1', STANDBY, 4)), view('[::1]:5432', 1)]);
-  const series = await scrape(metrics);
-  assert.equal(only(series, /server_(up|timeline)|server_role.*a:1/), {
-    'pg_gateway_server_up{server="a:1"}': '1',
-    'pg_gateway_server_up{server="[::1]:5432"}': '0',
-    'pg_gateway_server_role{server="a:1",role="primary"}': '0',
-    'pg_gateway_server_role{server="a:1",role="standby"}': '1',
-    'pg_gateway_server_role{server="a:1",role="writable"}': '0',
-    'pg_gateway_server_role{server="a:1",role="read_only"}': '0',
-    'pg_gateway_server_role{server="a:1",role="fenced"}': '0',
-    'pg_gateway_server_role{server="a:1",role="unknown"}': '0',
-    'pg_gateway_server_timeline{server="a:1"}': '4',
-  });
-  state.views = [view('a:1', 0, failed('a:1', 'broken'))];
-  assert.equal(only(await scrape(metrics), /server_(up|timeline)/), { 'pg_gateway_server_up{server="a:1"}': '0' });
-});
-
-test('probes: durations and failures by reason, all reasons from the start', async () => {
-  const { metrics } = setUp([view('a:1', 0)]);
-  const before = only(await scrape(metrics), /probe_failures_total/);
-  assert.is(Object.keys(before).length, 13);
-  assert.equal([...new Set(Object.values(before))], ['0']);
-  metrics.observation(answered('a:1', PRIMARY));
-  metrics.observation(failed('a:1', 'query_timeout'));
-  metrics.observation(failed('a:1', 'query_timeout'));
-  const series = await scrape(metrics);
-  assert.is(series.get('pg_gateway_probe_failures_total{server="a:1",reason="query_timeout"}'), '2');
-  assert.is(series.get('pg_gateway_probe_duration_seconds_count{server="a:1"}'), '3');
-  assert.is(Number(series.get('pg_gateway_probe_duration_seconds_sum{server="a:1"}')).toFixed(9), '1.603000000');
-  assert.is(series.get('pg_gateway_probe_duration_seconds_bucket{le="0.005",server="a:1"}'), '1');
-  assert.is(series.get('pg_gateway_probe_duration_seconds_bucket{le="1",server="a:1"}'), '3');
-});
-
 test('a histogram of the data plane: cumulative, every bound, sum and count', () => {
   const buckets = [1n, 0n, 2n, 0n, 0n, 0n, 0n, 0n, 0n, 0n, 0n, 3n, 4n];
   const samples = histogramSamples('h', { server: 'a' }, CONNECT_BUCKETS_SECONDS, { buckets, sum: 12.5 });
@@ -252,46 +80,6 @@ test('a histogram of the data plane: cumulative, every bound, sum and count', ()
     'h_sum  12.5',
     'h_count  10',
   ]);
-});
-
-test('connects: each candidate has the counts of its slot, none before the slot is used', async () => {
-  const { state, metrics } = setUp([view('a:1', 4), view('b:1', 2)]);
-  const buckets = [2n, ...Array.from({ length: 12 }, () => 0n)];
-  const connectFailures = { ...NO_FAILURES, refused: 6n };
-  state.stats = {
-    ...STATS,
-    servers: [slot(4, { sessions: 9, connects: 2n, connectFailures, connectSeconds: { buckets, sum: 0.0004 } })],
-  };
-  const series = await scrape(metrics);
-  assert.match(await metrics.render(), /# TYPE pg_gateway_backend_connect_duration_seconds histogram\n/);
-  const name = 'pg_gateway_backend_connect_duration_seconds';
-  assert.is(series.get(`${name}_bucket{server="a:1",le="0.0005"}`), '2');
-  assert.is(series.get(`${name}_bucket{server="a:1",le="+Inf"}`), '2');
-  assert.is(series.get(`${name}_sum{server="a:1"}`), '0.0004');
-  assert.is(series.get(`${name}_count{server="a:1"}`), '2');
-  assert.is(series.get(`${name}_count{server="b:1"}`), '0');
-  assert.is(series.get('pg_gateway_backend_connect_failures_total{server="a:1",reason="refused"}'), '6');
-  assert.is(series.get('pg_gateway_server_sessions{server="a:1"}'), '9');
-  assert.is(series.get('pg_gateway_server_sessions{server="b:1"}'), '0');
-});
-
-test('a removed candidate has no series left, not even by a late probe; a new one begins at 0', async () => {
-  const { state, metrics } = setUp([view('old:1', 0, failed('old:1', 'dns')), view('stays:1', 1)]);
-  state.stats = { ...STATS, servers: [slot(0, { connectFailures: { ...NO_FAILURES, other: 5n } })] };
-  metrics.observation(failed('old:1', 'dns'));
-  metrics.observation(failed('stays:1', 'dns'));
-  assert.ok(Object.keys(only(await scrape(metrics), /old:1/)).length > 40);
-  state.views = [view('new:1', 0), view('stays:1', 1)];
-  metrics.observation(failed('new:1', 'auth')); // makes the new series at once, and drops the old ones
-  metrics.observation(failed('old:1', 'dns'));
-  const series = await scrape(metrics);
-  assert.equal(only(series, /old:1/), {});
-  assert.is(series.get('pg_gateway_probe_failures_total{server="new:1",reason="auth"}'), '1');
-  assert.is(series.get('pg_gateway_probe_failures_total{server="stays:1",reason="dns"}'), '1');
-  const otherFailures = 'pg_gateway_backend_connect_failures_total{server="new:1",reason="other"}';
-  assert.is(series.get(otherFailures), '0', 'what the slot had counted for the old one is not counted for the new one');
-  state.stats = { ...STATS, servers: [slot(0, { connectFailures: { ...NO_FAILURES, other: 7n } })] };
-  assert.is((await scrape(metrics)).get(otherFailures), '2');
 });
 
 test('verdicts: whether there is a primary, failovers, and how long decisions took', async () => {
