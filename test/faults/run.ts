@@ -10,7 +10,7 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 
-import { say } from '../helpers/file-runner.js';
+import { beginDots, say } from '../helpers/file-runner.js';
 import { PROJECT_ROOT } from '../helpers/paths.js';
 
 const NATIVE_TEST = join(PROJECT_ROOT, 'native/build/Release/dataplane_test');
@@ -29,6 +29,7 @@ async function main(): Promise<number> {
     killSignal: 'SIGKILL',
   });
   const ended = once(child, 'close');
+  const endDots = beginDots();
   let passed = 0;
   let failed = 0;
   let figures = '';
@@ -43,6 +44,7 @@ async function main(): Promise<number> {
     failed = Number(found[1]) - passed;
   }
   await ended;
+  endDots();
   // It crashed, it took too long, or the courses fail by themselves.
   if (failed === 0 && (child.exitCode !== 0 || passed === 0)) failed = 1;
   say(figures === '' ? 'faults: it ended without figures' : figures);

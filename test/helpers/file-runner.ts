@@ -116,16 +116,12 @@ export class Run {
       ),
     );
     const waiting = [...files];
-    dots ??= new SignOfLife(() => {
-      process.stdout.write('.');
-      dotted = true;
-    });
+    const endDots = beginDots();
     const work = async (): Promise<void> => {
       for (let file = waiting.shift(); file !== undefined; file = waiting.shift()) await this.#file(file);
     };
     await Promise.all(Array.from({ length: atOnce }, work));
-    dots.close();
-    dots = undefined;
+    endDots();
   }
 
   async #file(file: TestFile): Promise<void> {
@@ -231,6 +227,18 @@ function stopAtDeadline(child: ChildProcess, deadlineMs: number): () => boolean 
     clearTimeout(force);
     forget();
     return late;
+  };
+}
+
+/** Dots while nothing is said, until the result is called. */
+export function beginDots(): () => void {
+  dots ??= new SignOfLife(() => {
+    process.stdout.write('.');
+    dotted = true;
+  });
+  return () => {
+    dots?.close();
+    dots = undefined;
   };
 }
 
