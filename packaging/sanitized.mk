@@ -6,16 +6,18 @@
 # The first two make build/sanitize/KIND/dataplane_test and, with HEADERS=the folder of node's headers,
 # build/sanitize/KIND/dataplane.node; the last one makes build/fuzz/native/TARGET.
 
-COMMON := -std=c++20 -g1 -O1 -fPIC -fno-omit-frame-pointer -pthread -Inative -Itest/native
+# The code of the tests is two thirds of all, and compiled more often than it is run.
+LEVEL := -O1
+COMMON = -std=c++20 -g1 $(LEVEL) -fPIC -fno-omit-frame-pointer -pthread -Inative -Itest/native
 
 ifeq ($(KIND),address)
-  COMPILE := g++ $(COMMON) -fsanitize=address,undefined -fno-sanitize-recover=all
+  COMPILE = g++ $(COMMON) -fsanitize=address,undefined -fno-sanitize-recover=all
 else ifeq ($(KIND),thread)
-  COMPILE := g++ $(COMMON) -fsanitize=thread
+  COMPILE = g++ $(COMMON) -fsanitize=thread
   # GCC's ThreadSanitizer knows no fence; the core has none, a header of the library has.
   COMPILE += -Wno-tsan
 else ifeq ($(KIND),fuzz)
-  COMPILE := clang++ $(COMMON) -fsanitize=address,undefined -fno-sanitize-recover=all
+  COMPILE = clang++ $(COMMON) -fsanitize=address,undefined -fno-sanitize-recover=all
 else
   $(error KIND is address, thread or fuzz)
 endif
@@ -51,6 +53,7 @@ $(OUT)/sessions: $(OUT)/objects/test/fuzz/native/sessions.o $(OBJECTS)
 $(OUT)/%: $(OUT)/objects/test/fuzz/native/%.o $(OBJECTS)
 	$(COMPILE) -fsanitize=fuzzer $^ -o $@
 else
+$(OUT)/objects/test/%.o: LEVEL := -O0
 FACE_OBJECTS := $(patsubst %.cc,$(OUT)/objects/%.o,$(FACE))
 $(FACE_OBJECTS): EXTRA := -DNAPI_VERSION=8 -DNAPI_CPP_EXCEPTIONS \
   -isystem $(HEADERS) -isystem node_modules/node-addon-api
