@@ -48,6 +48,10 @@ std::size_t Admission::Hash::operator()(const ClientAddress::Host& host) const {
 
 Admission::Admission() : next_id_(first_id()), hosts_(0, Hash{make_secret()}) {}
 
+void Admission::accepted(const Limits& limits) {
+  if (limits.per_second != 0) (void)pace_.claim(monotonic_ns(), limits.per_second);
+}
+
 Admitted Admission::enter(const ClientAddress& client, const Limits& limits) {
   if (clients_.fetch_add(1, std::memory_order_relaxed) >= limits.clients) {
     clients_.fetch_sub(1, std::memory_order_relaxed);

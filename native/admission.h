@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Who may come in: how many clients there are, together and of each host.
+// Who may come in: how many clients there are, together and of each host, and how many a second.
 //
 // Owns: numbers, one for each host that has a client now; so its memory is bounded by the
 // number of clients. Shared by the workers. Any thread; each call takes the same short time
@@ -13,6 +13,7 @@
 #include <unordered_map>
 
 #include "client_address.h"
+#include "pace.h"
 
 namespace pg_gateway {
 
@@ -24,6 +25,8 @@ class Admission {
     std::uint32_t clients = UINT32_MAX;
     // 0: as many as there may be. A client without an address (AF_UNIX) has no such limit.
     std::uint32_t of_one_host = 0;
+    // 0: as many as come. More wait in the queues of the listening sockets.
+    std::uint32_t per_second = 0;
   };
   // More who are turned away are not told why: each takes a descriptor for as long as it likes
   // to be silent, up to the start-up deadline.
@@ -32,6 +35,13 @@ class Admission {
   Admission();
   Admission(const Admission&) = delete;
   Admission& operator=(const Admission&) = delete;
+
+  // When the next client may be accepted: a time that has passed, or 0, is at once.
+  std::int64_t next_ns(const Limits& limits) const {
+    return limits.per_second == 0 ? 0 : pace_.next_ns();
+  }
+  // One has been accepted.
+  void accepted(const Limits& limits);
 
   // One more, unless there are as many as there may be.
   Admitted enter(const ClientAddress& client, const Limits& limits);
@@ -60,6 +70,7 @@ class Admission {
   std::atomic<std::uint32_t> clients_{0};
   std::atomic<std::uint32_t> told_{0};
   std::atomic<std::uint64_t> next_id_;
+  Pace pace_;
   std::mutex mutex_;
   std::unordered_map<ClientAddress::Host, std::uint32_t, Hash> hosts_;  // guarded by mutex_
 };

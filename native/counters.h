@@ -117,6 +117,7 @@ struct WorkerCounters {
   Counter bytes_client_to_backend;
   Counter bytes_backend_to_client;
   Counter accept_pauses;
+  Counter rate_waits;  // accepting waited for its next place
   Counter pipe_waits;  // turns of a session that found no pipe
   CountersBy<RejectReason> rejected;
   CountersBy<CutReason> cut;

@@ -54,6 +54,7 @@ Settings settings_of(const Napi::Object& options) {
   settings.limits.clients = static_cast<std::uint32_t>(number(options, "maxConnections"));
   settings.limits.of_one_host =
       static_cast<std::uint32_t>(number(options, "maxConnectionsPerClient"));
+  settings.limits.per_second = static_cast<std::uint32_t>(number(options, "maxConnectionRate"));
   const auto bounds = options.Get("descriptors").As<Napi::Object>();
   settings.bounds = {integer(bounds, "clients"), integer(bounds, "all")};
   settings.log_sessions = options.Get("logSessions").As<Napi::Boolean>().Value();

@@ -6,10 +6,10 @@
 // sessions themselves, so that one that leaves costs the same wherever it stands.
 #pragma once
 
-#include <algorithm>
 #include <atomic>
 #include <cstdint>
 
+#include "pace.h"
 #include "session_table.h"
 
 namespace pg_gateway {
@@ -26,23 +26,14 @@ class Holding {
   void leave() { held_.fetch_sub(1, std::memory_order_relaxed); }
   std::uint32_t held() const { return held_.load(std::memory_order_relaxed); }
 
-  // Takes the next place in the sequence of releases; when that is. What was not released in the
-  // last kBurstNs may be made up for at once: a few clients need not queue up one by one.
+  // Takes the next place in the sequence of releases; when that is.
   std::int64_t claim(std::int64_t now_ns, std::uint32_t per_second) {
-    const std::int64_t interval = 1'000'000'000 / per_second;
-    std::int64_t next = next_ns_.load(std::memory_order_relaxed);
-    std::int64_t at = 0;
-    do {
-      at = std::max(next, now_ns - kBurstNs);
-    } while (!next_ns_.compare_exchange_weak(next, at + interval, std::memory_order_relaxed));
-    return at;
+    return pace_.claim(now_ns, per_second);
   }
 
  private:
-  static constexpr std::int64_t kBurstNs = 50'000'000;
-
   std::atomic<std::uint32_t> held_{0};
-  std::atomic<std::int64_t> next_ns_{0};
+  Pace pace_;
 };
 
 // One worker's, the client that has waited longest first. Thread: its worker's.

@@ -49,6 +49,12 @@ FirstWords first_words(int client) {
   return whole ? FirstWords::kWhole : FirstWords::kIncomplete;
 }
 
+bool left_without_a_word(int client) {
+  char first = 0;
+  const ssize_t got = peek(client, &first, sizeof first);
+  return got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR);
+}
+
 bool is_whole_message(int client, std::uint32_t bytes) {
   std::array<char, kStartupHeaderBytes> head{};
   if (bytes < head.size() || peek(client, head.data(), head.size()) < ssize_t{head.size()}) {

@@ -48,6 +48,8 @@ enum class FirstWords : std::uint8_t {
   kForeign,     // a length that PostgreSQL refuses without an answer
 };
 FirstWords first_words(int client);
+// Whether the client has hung up, by a reset too, and has said nothing before.
+bool left_without_a_word(int client);
 // Whether the first `bytes` of the client's queue are a whole message.
 bool is_whole_message(int client, std::uint32_t bytes);
 // Whether the server has said that there is no encryption, and nothing else.

@@ -118,6 +118,7 @@ Napi::Object stats_object(Napi::Env env, const Engine& engine) {
   out.Set("bytesBackendToClient",
           big([](const Counters& c) -> const Counter& { return c.bytes_backend_to_client; }));
   out.Set("acceptPauses", big([](const Counters& c) -> const Counter& { return c.accept_pauses; }));
+  out.Set("rateWaits", big([](const Counters& c) -> const Counter& { return c.rate_waits; }));
   out.Set("pipeWaits", big([](const Counters& c) -> const Counter& { return c.pipe_waits; }));
   out.Set("rejected", by_reason<RejectReason>(
                           env, workers, kRejectReasons,

@@ -108,17 +108,21 @@ class Worker {
   void expire_deadlines();
   void run_queued();
   void cut_all();
-  // worker.cc: accepting
+  // worker_accept.cc
   void listen_to(const NewListener& listener);
   void accept_some(Listening& listening);
   bool can_take_another(const Listening& listening) const;
   void accept_failed(Listening& listening, int error);
   bool goes_on_at_once(NewClient& client) const;
+  void take_place(UniqueFd socket, bool tcp, const ClientAddress& address, bool is_last);
   void take_client(UniqueFd socket, bool tcp, const ClientAddress& address);
   void stop_accepting();
   void prepare_spare();
   UniqueFd make_socket(int family) const;
   void pause_accepting();
+  bool is_ahead_of_pace() const;
+  void wait_for_pace();
+  void accept_again_at(std::int64_t at_ns);
   void resume_accepting();
 
   // worker_inquiry.cc: what an administrator asks

@@ -49,7 +49,7 @@ std::string answer_for(RejectReason reason, int error, std::int64_t waited_ns,
 
 }  // namespace
 
-// Accepted, and not let in.
+// Accepted, and not let in. Who has hung up is told nothing.
 void Worker::turn_away_at_the_door(UniqueFd socket, bool tcp, const ClientAddress& address,
                                    RejectReason reason) {
   counters_.accepted.add();
@@ -60,7 +60,7 @@ void Worker::turn_away_at_the_door(UniqueFd socket, bool tcp, const ClientAddres
   name_session(session);
   session.address = address;
   session_log_.came(slot, session);
-  if (!admission_->begin_telling()) return refuse(slot, reason);
+  if (reason == RejectReason::kGaveUp || !admission_->begin_telling()) return refuse(slot, reason);
   session.standing = Standing::kBeingTold;
   if (!watch(session.client.get(), slot, Side::kClient)) return refuse(slot, reason);
   start_rejection(slot, reason, 0);

@@ -40,6 +40,7 @@ export interface RawSettings {
     workers: number | 'auto';
     max_connections: number | 'auto';
     max_connections_per_client: number;
+    max_connection_rate: number;
     tcp_keepalive: boolean;
     tcp_keepalives_idle: number;
     tcp_keepalives_interval: number;
@@ -180,6 +181,10 @@ export const SCHEMA: Layout<RawSettings> = {
     max_connections_per_client: setting(0, integer(0, MAX_CLIENTS, 'clients'), {
       env: 'MAX_CONNECTIONS_PER_CLIENT',
       doc: 'How many of them from one address, 0 to 1000000; 0 is any number.',
+    }),
+    max_connection_rate: setting(0, integer(0, MAX_CLIENTS, 'clients a second'), {
+      env: 'MAX_CONNECTION_RATE',
+      doc: 'How many new clients a second are accepted, 0 to 1000000, more wait in the queue of the socket; 0 is any number.',
     }),
     tcp_keepalive: setting(true, onOff, {
       env: 'TCP_KEEPALIVE',

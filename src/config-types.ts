@@ -108,6 +108,8 @@ export interface Config {
   readonly maxConnections: number | undefined;
   /** How many of them from one address, 0..1000000; 0: any number. */
   readonly maxConnectionsPerClient: number;
+  /** New ones a second, 0: any number. */
+  readonly maxConnectionRate: number;
   /** Of both sides of a session. */
   readonly tcp: TcpSettings;
   /** How long a stop waits for sessions to end by themselves. 0..600000 */

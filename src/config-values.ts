@@ -17,6 +17,7 @@ export function settingValues(config: Config): ReadonlyMap<string, SettingValue 
     ['sessions.workers', config.workers],
     ['sessions.max_connections', config.maxConnections ?? 'auto'],
     ['sessions.max_connections_per_client', config.maxConnectionsPerClient],
+    ['sessions.max_connection_rate', config.maxConnectionRate],
     ['sessions.tcp_keepalive', config.tcp.keepalive],
     ['sessions.tcp_keepalives_idle', config.tcp.keepalivesIdleS],
     ['sessions.tcp_keepalives_interval', config.tcp.keepalivesIntervalS],

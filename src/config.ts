@@ -309,6 +309,7 @@ function assemble(raw: RawSettings, login: Login, sources: readonly string[]): C
     workers,
     maxConnections: raw.sessions.max_connections === 'auto' ? undefined : raw.sessions.max_connections,
     maxConnectionsPerClient: raw.sessions.max_connections_per_client,
+    maxConnectionRate: raw.sessions.max_connection_rate,
     tcp: {
       keepalive: raw.sessions.tcp_keepalive,
       keepalivesIdleS: raw.sessions.tcp_keepalives_idle,

@@ -127,6 +127,8 @@ export interface DataPlaneStats {
   readonly ended: Readonly<Record<EndReason, bigint>>;
   /** Times accepting was paused because descriptors or memory had run out. */
   readonly acceptPauses: bigint;
+  /** Times accepting waited because of maxConnectionRate. */
+  readonly rateWaits: bigint;
   /** Turns in which a session found no pipe for the same reason; its bytes waited. It looks again 20 times a second. */
   readonly pipeWaits: bigint;
   /** The slots in use; slots that never had a route or a session may be left out. */

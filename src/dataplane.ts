@@ -71,6 +71,8 @@ export interface DataPlaneSettings {
   readonly maxConnections: number;
   /** How many of them from one address, 0..1000000; 0: as many as there may be. AF_UNIX clients have none. */
   readonly maxConnectionsPerClient: number;
+  /** How many new ones a second are accepted, 0..1000000; 0: as many as come. */
+  readonly maxConnectionRate: number;
   readonly descriptors: DescriptorBounds;
   /** Record each session that comes and goes, for takeSessionEvents(). */
   readonly logSessions: boolean;
@@ -341,10 +343,10 @@ function loadAddon(): NativeModule {
 /** The settings alone, whatever else the object has. */
 function settingsOf(settings: DataPlaneSettings): DataPlaneSettings {
   const { connectTimeoutMs, tcp, holdTimeoutMs, maxHeld, releaseRate, logSessions } = settings;
-  const { maxConnections, maxConnectionsPerClient, descriptors } = settings;
+  const { maxConnections, maxConnectionsPerClient, maxConnectionRate, descriptors } = settings;
   return {
     ...{ connectTimeoutMs, tcp, holdTimeoutMs, maxHeld, releaseRate, logSessions },
-    ...{ maxConnections, maxConnectionsPerClient, descriptors },
+    ...{ maxConnections, maxConnectionsPerClient, maxConnectionRate, descriptors },
   };
 }
 
@@ -355,6 +357,7 @@ function checkSettings(settings: DataPlaneSettings): void {
   requireInteger('releaseRate', settings.releaseRate, 1, MAX_CLIENTS);
   requireInteger('maxConnections', settings.maxConnections, 1, MAX_CLIENTS);
   requireInteger('maxConnectionsPerClient', settings.maxConnectionsPerClient, 0, MAX_CLIENTS);
+  requireInteger('maxConnectionRate', settings.maxConnectionRate, 0, MAX_CLIENTS);
   requireInteger('descriptors.clients', settings.descriptors.clients, 1, MAX_DESCRIPTOR);
   requireInteger('descriptors.all', settings.descriptors.all, 1, MAX_DESCRIPTOR);
   const { keepalivesIdleS, keepalivesIntervalS, keepalivesCount, userTimeoutMs } = settings.tcp;

@@ -222,6 +222,7 @@ export class Metrics {
     setCounter(metrics.bytesClientToBackend, stats.bytesClientToBackend);
     setCounter(metrics.bytesBackendToClient, stats.bytesBackendToClient);
     setCounter(metrics.acceptPauses, stats.acceptPauses);
+    setCounter(metrics.acceptRateWaits, stats.rateWaits);
     setCounter(metrics.pipeWaits, stats.pipeWaits);
     metrics.sessionsKept.set(stats.kept.sessions);
     setCounter(metrics.keepFailures, stats.kept.failures);
@@ -336,6 +337,7 @@ function declareMetrics(registry: Registry) {
     cut: counter('sessions_cut_total', 'Sessions ended by the gateway, by reason.', 'reason'),
     ended: counter('sessions_ended_total', 'Sessions that ended by themselves, by who ended first.', 'reason'),
     acceptPauses: counter('accept_pauses_total', 'Times accepting was paused for want of descriptors or memory.'),
+    acceptRateWaits: counter('accept_rate_waits_total', 'Times accepting waited for MAX_CONNECTION_RATE.'),
     pipeWaits: counter(
       'pipe_waits_total',
       'Times a session found no pipe for want of descriptors or memory, and waited.',

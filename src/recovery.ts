@@ -18,7 +18,7 @@ import type { InheritedSockets } from './systemd.js';
 
 /** What of the configuration the data plane is told, at the start and with each reload. */
 export function dataPlaneSettings(config: Config): DataPlaneSettings {
-  const { probe, tcp, failover, maxConnectionsPerClient, logLevel } = config;
+  const { probe, tcp, failover, maxConnectionsPerClient, maxConnectionRate, logLevel } = config;
   return {
     connectTimeoutMs: probe.connectTimeoutMs,
     tcp,
@@ -27,6 +27,7 @@ export function dataPlaneSettings(config: Config): DataPlaneSettings {
     releaseRate: failover.releaseRate,
     maxConnections: maxConnectionsOf(config),
     maxConnectionsPerClient,
+    maxConnectionRate,
     descriptors: descriptorShare().bounds,
     logSessions: logLevel === 'debug',
   };

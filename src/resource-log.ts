@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The warnings that a limit keeps clients waiting or out: descriptors or memory,
-// MAX_CONNECTIONS, MAX_CONNECTIONS_PER_CLIENT. The data plane only counts that; clients
-// can cause it, so each line comes at most twice a minute.
+// MAX_CONNECTIONS, MAX_CONNECTIONS_PER_CLIENT, MAX_CONNECTION_RATE. The data plane only counts
+// that; clients can cause it, so each line comes at most twice a minute.
 
 import type { DataPlaneStats } from './dataplane-stats.js';
 import { RateLimit } from './log.js';
@@ -10,7 +10,7 @@ import type { Timers } from './timers.js';
 
 const LINE_EVERY_MS = 30_000;
 
-type Counts = Pick<DataPlaneStats, 'acceptPauses' | 'pipeWaits' | 'rejected'>;
+type Counts = Pick<DataPlaneStats, 'acceptPauses' | 'pipeWaits' | 'rateWaits' | 'rejected'>;
 
 /** A limit, as its line tells of it. */
 interface Limit {
@@ -39,6 +39,11 @@ const LIMITS: readonly Limit[] = [
     message: 'from an address there are as many clients as there may be: more are turned away',
     hint: 'MAX_CONNECTIONS_PER_CLIENT is the limit; LOG_LEVEL=debug names the address',
     effects: ({ rejected }) => ({ clients_rejected: rejected.too_many_per_client }),
+  },
+  {
+    message: 'more clients come than are accepted in a second: they wait',
+    hint: 'MAX_CONNECTION_RATE is the limit',
+    effects: ({ rateWaits }) => ({ accept_waits: rateWaits }),
   },
 ];
 

@@ -63,6 +63,11 @@ starts. The server's max_connections is a limit of its own, which it answers for
 How many of them from one address; more are told "too many connections from your address" (53300). 0 is any number. \
 Clients that come by an AF_UNIX socket have no address, and no such limit; those behind one NAT have one address \
 together.`,
+  'sessions.max_connection_rate': `\
+How many new clients a second are accepted, at most, of all addresses together; more wait in the queues of the listening \
+sockets, and are turned away by nobody. 0 is any number. It keeps a flood of connections, or all of an application's at \
+once, from taking the processors that the sessions there are need, and bounds how many processes a second the server has \
+to start. Well above what comes on a busy day is a good value: everybody who is new waits in the same queue.`,
   'sessions.tcp_keepalive': `\
 Whether the connections of new sessions, to the client and to the server, have TCP keepalive on.`,
   'sessions.tcp_keepalives_idle': `\

@@ -32,6 +32,7 @@ const STATS: DataPlaneStats = {
   cut: { demoted: 0n, superseded: 0n, lost: 0n, shutdown: 0n, killed: 0n },
   ended: { client_closed: 0n, backend_closed: 0n, client_reset: 0n, backend_reset: 0n, resources: 0n },
   acceptPauses: 0n,
+  rateWaits: 0n,
   pipeWaits: 0n,
   servers: [],
   workers: [{ sessions: 0, loopLagMs: 0, beat: 0n }],

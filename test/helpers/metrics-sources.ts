@@ -50,6 +50,7 @@ export const STATS: DataPlaneStats = {
   cut: { demoted: 5n, superseded: 6n, lost: 18n, shutdown: 7n, killed: 24n },
   ended: { client_closed: 8n, backend_closed: 9n, client_reset: 10n, backend_reset: 11n, resources: 12n },
   acceptPauses: 13n,
+  rateWaits: 29n,
   pipeWaits: 17n,
   servers: [],
   workers: [

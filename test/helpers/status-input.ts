@@ -40,6 +40,7 @@ export function statusInput(change: Partial<StatusInput> = {}): StatusInput {
     held: 0,
     silent: 0,
     acceptPauses: 0n,
+    rateWaits: 0n,
     pipeWaits: 0n,
     bytesClientToBackend: 5000n,
     bytesBackendToClient: 70_000n,

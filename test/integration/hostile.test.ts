@@ -5,12 +5,13 @@
 import { Gateway } from '../helpers/gateway.js';
 import { Attack, ATTACKS } from '../helpers/hostile.js';
 import type { AttackKind } from '../helpers/hostile.js';
+import type { Samples } from '../helpers/metrics-text.js';
 import { PgSession } from '../helpers/pg-session.js';
 import { PostgresServer } from '../helpers/postgres.js';
 import { cpuMilliseconds, descriptorsOf, residentBytes } from '../helpers/processes.js';
 import { query } from '../helpers/psql.js';
 import { assert, note, suite } from '../helpers/suite.js';
-import { eventually, observeFor } from '../helpers/wait.js';
+import { eventually, observeFor, timed } from '../helpers/wait.js';
 
 const test = suite('hostile');
 /** How long each attack lasts. */
@@ -28,6 +29,9 @@ const MAX_CPU_AT_REST_MS = 50;
 /** A server that was flooded works off its queue first. */
 const SETTLE = { deadlineMs: 90_000, everyMs: 50 };
 const WORKER = /^pg-gw-worker/;
+const RATE = 50;
+/** The burst, and the time that the samples take. */
+const SLACK_S = 1;
 
 let server: PostgresServer;
 let gateway: Gateway;
@@ -80,6 +84,11 @@ async function settled(descriptors: number): Promise<void> {
   );
 }
 
+/** How many clients have had a server. */
+function sessionsOf(samples: Samples): number {
+  return samples.get('pg_gateway_connections_total') - samples.get('pg_gateway_clients_rejected_total');
+}
+
 async function attacked(kind: AttackKind): Promise<void> {
   const descriptors = descriptorsOf(gateway.pid).length;
   const bytes = residentBytes(gateway.pid);
@@ -110,6 +119,31 @@ async function attacked(kind: AttackKind): Promise<void> {
 for (const kind of ATTACKS) {
   test(`${kind}: nothing fails for others, and nothing of it is left`, () => attacked(kind));
 }
+
+test('with MAX_CONNECTION_RATE a flood gets no more than that, and who comes afterwards does not wait for the dead', async () => {
+  const paced = await Gateway.start({
+    candidates: [server.candidate],
+    env: { HOLD_TIMEOUT_MS: undefined, MAX_CONNECTION_RATE: String(RATE) },
+  });
+  try {
+    await paced.primaryIs(server.candidate);
+    for (const kind of ['ssl-flood', 'connect-flood'] as const) {
+      const before = sessionsOf(await paced.samples());
+      const attack = await Attack.start(kind, paced.clients, { seconds: 60, rate: FLOOD_PER_S });
+      await othersWork(observeFor(ATTACK_MS));
+      const { connected, seconds } = await attack.stop();
+      const had = sessionsOf(await paced.samples()) - before;
+      const most = (seconds + SLACK_S) * RATE;
+      assert.ok(had <= most, `${kind}: ${had} in ${seconds} s, at most ${most}`);
+      // One by one the dead of the flood would take a minute and more.
+      const ms = await timed(async () => assert.is(await query(paced.clients, 'SELECT 1'), '1'));
+      assert.ok(ms < 20_000, `it took ${ms} ms`);
+      note(`${kind}, ${RATE} a second: ${connected} connected, ${had} had a server; ${ms.toFixed(0)} ms for the next`);
+    }
+  } finally {
+    await paced.close();
+  }
+});
 
 test('no session was lost, and no fault was told', () => {
   assert.ok(

@@ -10,6 +10,7 @@ import { psql, query } from '../helpers/psql.js';
 import type { Target } from '../helpers/psql.js';
 import { RawClient } from '../helpers/raw-client.js';
 import { assert, suite } from '../helpers/suite.js';
+import { timed } from '../helpers/wait.js';
 
 const test = suite('limits');
 const REJECTED = 'pg_gateway_clients_rejected_total';
@@ -91,6 +92,27 @@ test('an address has its share, over a restart too; others are not kept out by i
     await gateway.current.metric('pg_gateway_connections_active', {}, (value) => value === 1);
     assert.is(await query(gateway.clients, 'SELECT 1'), '1');
     mine[1]?.close();
+  } finally {
+    await gateway.close();
+  }
+});
+
+test('more than may come in a second wait and are served; a reload lifts that', async () => {
+  const gateway = await Gateway.start({ config: toml('max_connection_rate = 5') });
+  const ask = (): Promise<string[]> => Promise.all(Array.from({ length: 8 }, () => query(gateway.clients, 'SELECT 1')));
+  const waits = async (): Promise<number> => (await gateway.samples()).get('pg_gateway_accept_rate_waits_total');
+  try {
+    await gateway.primaryIs(cluster.primary.candidate);
+    const ms = await timed(async () => assert.equal(await ask(), Array(8).fill('1')));
+    // Seven times 200 ms, of which the first has 50 already.
+    assert.ok(ms >= 1200, String(ms));
+    const line = await gateway.logged('more clients come than are accepted in a second: they wait');
+    assert.is(line.level, 'warning');
+    const before = await waits();
+    assert.ok(before >= 1);
+    await reloaded(gateway, toml('max_connection_rate = 0'));
+    assert.equal(await ask(), Array(8).fill('1'));
+    assert.is(await waits(), before);
   } finally {
     await gateway.close();
   }

@@ -172,6 +172,86 @@ TEST_CASE("one address has no more than its share, and keeps nobody else out") {
   CHECK(gateway.active() == 4);
 }
 
+TEST_CASE("no more are accepted in a second than there may be: the others wait, and nobody fails") {
+  const UniqueFd backend = test::listen_tcp();
+  Settings settings;
+  settings.limits.per_second = 20;
+  Gateway gateway(2, settings);
+  gateway.route(backend.get());
+  const std::int64_t begun_ns = monotonic_ns();
+  std::vector<UniqueFd> clients;
+  std::vector<UniqueFd> served;
+  for (int i = 0; i < 10; ++i) clients.push_back(gateway.connect());
+  while (served.size() < clients.size()) {
+    served.push_back(test::accept_one(backend.get()));
+    REQUIRE(served.back().valid());
+  }
+  // 50 ms apart but for the burst, in which there are two; and both workers may have seen the same
+  // place before one of them took it.
+  CHECK(monotonic_ns() - begun_ns >= 6 * 50 * kMs);
+  CHECK(gateway.rate_waits() >= 6);
+  CHECK(gateway.pauses() == 0);
+  // While nobody comes it does not wake for that.
+  REQUIRE(gateway.settle());
+  const std::uint64_t waits = gateway.rate_waits();
+  clients.push_back(gateway.connect());
+  served.push_back(test::accept_one(backend.get()));
+  CHECK(served.back().valid());
+  CHECK(gateway.rate_waits() <= waits + 2);
+
+  // Who is turned away has been accepted too: it is no way around the pace.
+  settings.limits = {UINT32_MAX, 1, 20};
+  gateway.engine().configure(settings);
+  REQUIRE(gateway.settle());
+  const std::int64_t turned_away_ns = monotonic_ns();
+  std::vector<UniqueFd> others;
+  for (int i = 0; i < 8; ++i) others.push_back(gateway.connect());
+  for (const UniqueFd& other : others) CHECK(has(told(other), "from your address"));
+  CHECK(monotonic_ns() - turned_away_ns >= 4 * 50 * kMs);
+
+  // Without the limit they come as they like.
+  const std::uint64_t before = gateway.rate_waits();
+  settings.limits = {};
+  gateway.engine().configure(settings);
+  REQUIRE(gateway.settle());
+  for (int i = 0; i < 20; ++i) clients.push_back(gateway.connect());
+  for (int i = 0; i < 20; ++i) CHECK(test::accept_one(backend.get()).valid());
+  CHECK(gateway.rate_waits() <= before + 2);
+}
+
+TEST_CASE("who has hung up in the queue keeps nobody waiting, and costs the server nothing") {
+  const UniqueFd backend = test::listen_tcp();
+  for (const std::int64_t hold_ns : {std::int64_t{0}, 60'000 * kMs}) {
+    Settings settings;
+    settings.hold_timeout_ns = hold_ns;
+    settings.limits.per_second = 2;
+    Gateway gateway(1, settings);
+    gateway.route(backend.get());
+    // A place is half a second here, and the burst less than one.
+    std::vector<UniqueFd> clients;
+    clients.push_back(gateway.connect_and_speak());
+    const UniqueFd first = test::accept_one(backend.get());
+    REQUIRE(first.valid());
+    constexpr std::uint64_t kDead = 20;
+    for (std::uint64_t i = 0; i < kDead; ++i) {
+      UniqueFd dead = connect_from("127.0.0.2", gateway.address());
+      REQUIRE(dead.valid());
+      if (i % 2 == 0) test::reset_connection(dead);
+    }
+    const std::int64_t begun_ns = monotonic_ns();
+    clients.push_back(gateway.connect_and_speak());
+    const UniqueFd second = test::accept_one(backend.get());
+    REQUIRE(second.valid());
+    // One place for sixteen of the dead, one for the living; one by one they would take ten
+    // seconds.
+    CHECK(monotonic_ns() - begun_ns < 5000 * kMs);
+    CHECK(gateway.rejected(RejectReason::kGaveUp) == kDead);
+    CHECK(gateway.accepted() == kDead + 2);
+    CHECK(gateway.engine().clients() == 2);
+    CHECK_FALSE(test::accept_one(backend.get(), 0).valid());
+  }
+}
+
 TEST_CASE("clients that wait count, and those of an earlier process do") {
   test::Shelf shelf;
   const UniqueFd backend = test::listen_tcp();

@@ -126,6 +126,9 @@ class Gateway {
   std::uint64_t pauses() const {
     return sum([](auto& c) -> auto& { return c.accept_pauses; });
   }
+  std::uint64_t rate_waits() const {
+    return sum([](auto& c) -> auto& { return c.rate_waits; });
+  }
   std::uint64_t pipe_waits() const {
     return sum([](auto& c) -> auto& { return c.pipe_waits; });
   }

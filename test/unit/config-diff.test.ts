@@ -34,6 +34,7 @@ test('tells what a reload changes, and what waits for a restart', ({ machine }) 
     NUM_THREADS: '2',
     MAX_CONNECTIONS: '1',
     MAX_CONNECTIONS_PER_CLIENT: '1',
+    MAX_CONNECTION_RATE: '1',
     TCP_KEEPALIVE: '0',
     TCP_KEEPALIVES_IDLE: '1',
     TCP_KEEPALIVES_INTERVAL: '1',

@@ -53,6 +53,11 @@ const ENVIRONMENT: readonly (readonly [string, string, string])[] = [
   ['NUM_THREADS', 'many', `sessions.workers = "many": ${THREADS}`],
   ['MAX_CONNECTIONS', '0', `sessions.max_connections = "0": ${CLIENTS_OR_AUTO}`],
   ['MAX_CONNECTIONS', 'all', `sessions.max_connections = "all": ${CLIENTS_OR_AUTO}`],
+  [
+    'MAX_CONNECTION_RATE',
+    '-1',
+    'sessions.max_connection_rate = "-1": expected a whole number of clients a second from 0 to 1000000',
+  ],
   ['MAX_CONNECTIONS_PER_CLIENT', '1000001', `sessions.max_connections_per_client = "1000001": ${CLIENTS}`],
   ['TCP_KEEPALIVE', '2', `sessions.tcp_keepalive = "2": ${SWITCH}`],
   ['TCP_KEEPALIVE', 'constructor', `sessions.tcp_keepalive = "constructor": ${SWITCH}`],

@@ -57,6 +57,7 @@ port = 6432  # argument --listen-port
 workers = 1  # default
 max_connections = "auto"  # default
 max_connections_per_client = 0  # default
+max_connection_rate = 0  # default
 tcp_keepalive = true  # default
 tcp_keepalives_idle = 60  # default
 tcp_keepalives_interval = 10  # default

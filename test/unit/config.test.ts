@@ -39,6 +39,7 @@ test('has the defaults of the original', ({ machine }) => {
     workers: 1,
     maxConnections: undefined,
     maxConnectionsPerClient: 0,
+    maxConnectionRate: 0,
     tcp: {
       keepalive: true,
       keepalivesIdleS: 60,
@@ -63,6 +64,7 @@ test('reads every variable', ({ machine }) => {
     NUM_THREADS: '64',
     MAX_CONNECTIONS: '1000000',
     MAX_CONNECTIONS_PER_CLIENT: '7',
+    MAX_CONNECTION_RATE: '250',
     TCP_KEEPALIVE: '0',
     TCP_KEEPALIVES_IDLE: '32767',
     TCP_KEEPALIVES_INTERVAL: '0',
@@ -113,6 +115,7 @@ test('reads every variable', ({ machine }) => {
     workers: 64,
     maxConnections: 1_000_000,
     maxConnectionsPerClient: 7,
+    maxConnectionRate: 250,
     tcp: {
       keepalive: false,
       keepalivesIdleS: 32767,
@@ -140,6 +143,7 @@ test('reads every key of a file', ({ machine }) => {
     workers = "auto"
     max_connections = 300
     max_connections_per_client = 20
+    max_connection_rate = 300
     tcp_keepalive = false
     tcp_keepalives_idle = 1
     tcp_keepalives_interval = 2
@@ -204,6 +208,7 @@ test('reads every key of a file', ({ machine }) => {
     workers: availableParallelism(),
     maxConnections: 300,
     maxConnectionsPerClient: 20,
+    maxConnectionRate: 300,
     tcp: {
       keepalive: false,
       keepalivesIdleS: 1,

@@ -32,6 +32,7 @@ const settings: DataPlaneSettings = {
   releaseRate: 1,
   maxConnections: 1000,
   maxConnectionsPerClient: 0,
+  maxConnectionRate: 0,
   descriptors: { clients: 10_000, all: 10_000 },
   logSessions: false,
 };
@@ -94,6 +95,10 @@ test('values out of range never reach the native side', ({ plane }) => {
     [
       () => plane.configure({ ...settings, maxConnections: 0 }),
       'maxConnections is 0: expected a whole number from 1 to 1000000',
+    ],
+    [
+      () => plane.configure({ ...settings, maxConnectionRate: 1_000_001 }),
+      'maxConnectionRate is 1000001: expected a whole number from 0 to 1000000',
     ],
     [
       () => plane.configure({ ...settings, maxConnectionsPerClient: -1 }),

@@ -6,6 +6,7 @@ import { assert, suite } from '../helpers/suite.js';
 
 const test = suite('resource log');
 const OTHERS = { no_primary: 9n, connect_failed: 9n, too_many_held: 9n, gave_up: 9n, startup: 9n, killed: 9n };
+const AHEAD = '<4>more clients come than are accepted in a second: they wait';
 const NONE = { ...OTHERS, too_many_clients: 0n, too_many_per_client: 0n, resources: 0n };
 const WORDS = '<4>descriptors or memory have run out: clients wait or are turned away';
 const FULL = '<4>there are as many clients as there may be: more are turned away';
@@ -14,7 +15,7 @@ const FULL_OF_ONE = '<4>from an address there are as many clients as there may b
 /** What is logged of each count that is observed. */
 function setUp(): {
   timers: FakeTimers;
-  observe: (pauses: bigint, rejected: Partial<typeof NONE>, pipeWaits?: bigint) => string[];
+  observe: (pauses: bigint, rejected: Partial<typeof NONE>, pipeWaits?: bigint, rateWaits?: bigint) => string[];
 } {
   const timers = new FakeTimers();
   const lines: string[] = [];
@@ -22,8 +23,8 @@ function setUp(): {
     createLogger({ level: 'warning', journal: true, write: (line) => lines.push(line.trimEnd()) }),
     timers,
   );
-  const observe = (acceptPauses: bigint, rejected: Partial<typeof NONE>, pipeWaits = 0n): string[] => {
-    log.observe({ acceptPauses, pipeWaits, rejected: { ...NONE, ...rejected } });
+  const observe = (acceptPauses: bigint, rejected: Partial<typeof NONE>, pipeWaits = 0n, rateWaits = 0n): string[] => {
+    log.observe({ acceptPauses, pipeWaits, rateWaits, rejected: { ...NONE, ...rejected } });
     return lines.splice(0).map((line) => line.replace(/ hint=.*/, ''));
   };
   return { timers, observe };
@@ -52,6 +53,7 @@ test('each limit has a line and a pace of its own', () => {
     `${WORDS} accept_pauses=1 pipe_waits=0 clients_rejected=0`,
     `${FULL} clients_rejected=4`,
   ]);
+  assert.equal(observe(1n, { too_many_clients: 9n, too_many_per_client: 7n }, 0n, 3n), [`${AHEAD} accept_waits=3`]);
 });
 
 test.run();
