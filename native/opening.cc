@@ -41,18 +41,13 @@ FirstWords first_words(int client) {
   constexpr char kTlsHandshake = 22;
   std::array<char, kMaxStartupBytes> bytes;  // NOLINT(cppcoreguidelines-pro-type-member-init)
   const ssize_t got = peek(client, bytes.data(), bytes.size());
+  if (got == 0 || (got < 0 && errno == ECONNRESET)) return FirstWords::kNone;
   if (got < ssize_t{kStartupHeaderBytes}) return FirstWords::kIncomplete;
   const StartupHeader header = header_of(bytes.data());
   if (!header.has_valid_length && bytes[0] != kTlsHandshake) return FirstWords::kForeign;
   const bool whole = header.kind == StartupKind::kInvalid ||
                      static_cast<std::size_t>(got) >= kStartupHeaderBytes + header.rest;
   return whole ? FirstWords::kWhole : FirstWords::kIncomplete;
-}
-
-bool left_without_a_word(int client) {
-  char first = 0;
-  const ssize_t got = peek(client, &first, sizeof first);
-  return got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR);
 }
 
 bool is_whole_message(int client, std::uint32_t bytes) {

@@ -43,13 +43,12 @@ struct Opening {
 
 // What a client's queue begins with.
 enum class FirstWords : std::uint8_t {
-  kIncomplete,  // nothing, or the beginning of a message
+  kNone,        // nothing, and no more will come: it has hung up, by a reset too
+  kIncomplete,  // nothing yet, or the beginning of a message
   kWhole,       // a message that begins a session, or what is the server's to understand (TLS)
   kForeign,     // a length that PostgreSQL refuses without an answer
 };
 FirstWords first_words(int client);
-// Whether the client has hung up, by a reset too, and has said nothing before.
-bool left_without_a_word(int client);
 // Whether the first `bytes` of the client's queue are a whole message.
 bool is_whole_message(int client, std::uint32_t bytes);
 // Whether the server has said that there is no encryption, and nothing else.

@@ -113,9 +113,8 @@ class Worker {
   void accept_some(Listening& listening);
   bool can_take_another(const Listening& listening) const;
   void accept_failed(Listening& listening, int error);
-  bool goes_on_at_once(NewClient& client) const;
-  void take_place(UniqueFd socket, bool tcp, const ClientAddress& address, bool is_last);
-  void take_client(UniqueFd socket, bool tcp, const ClientAddress& address);
+  void meet_client(UniqueFd socket, bool tcp, const ClientAddress& address, bool is_last);
+  void take_client(UniqueFd socket, bool tcp, const ClientAddress& address, bool has_spoken);
   void stop_accepting();
   void prepare_spare();
   UniqueFd make_socket(int family) const;

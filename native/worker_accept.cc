@@ -97,7 +97,7 @@ void Worker::accept_some(Listening& listening) {
     auto* address = reinterpret_cast<sockaddr*>(&peer.storage);
     UniqueFd socket(::accept4(listening.fd, address, &peer.length, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (socket.valid()) {
-      take_place(std::move(socket), listening.tcp, client_address(peer), i == kAcceptBudget - 1);
+      meet_client(std::move(socket), listening.tcp, client_address(peer), i == kAcceptBudget - 1);
     } else if (errno == EAGAIN) {
       return;
     } else {
@@ -108,13 +108,17 @@ void Worker::accept_some(Listening& listening) {
   if (listening.fd >= 0 && resume_accepting_ns_ == 0) prepare_spare();
 }
 
-// In the pace, if there is one. Who has hung up in the queue takes no place, so that the dead do
-// not keep the living waiting; but the last one of a turn does, whoever it is.
-void Worker::take_place(UniqueFd socket, bool tcp, const ClientAddress& address, bool is_last) {
-  const bool has_left = settings_.limits.per_second != 0 && left_without_a_word(socket.get());
+// One that has hung up in the queue without a word is not worth a session. It takes no place of the
+// pace, so that the dead do not keep the living waiting, but for the last one of a turn.
+void Worker::meet_client(UniqueFd socket, bool tcp, const ClientAddress& address, bool is_last) {
+  const bool looks = must_speak_first(tcp) || settings_.limits.per_second != 0;
+  const FirstWords words = looks ? first_words(socket.get()) : FirstWords::kIncomplete;
+  const bool has_left = words == FirstWords::kNone;
   if (!has_left || is_last) admission_->accepted(settings_.limits);
-  if (!has_left) return take_client(std::move(socket), tcp, address);
-  turn_away_at_the_door(std::move(socket), tcp, address, RejectReason::kGaveUp);
+  if (has_left) {
+    return turn_away_at_the_door(std::move(socket), tcp, address, RejectReason::kGaveUp);
+  }
+  take_client(std::move(socket), tcp, address, words == FirstWords::kWhole);
 }
 
 void Worker::accept_failed(Listening& listening, int error) {
@@ -130,16 +134,8 @@ void Worker::accept_failed(Listening& listening, int error) {
   pause_accepting();
 }
 
-// Whether it is to be connected to a server now.
-bool Worker::goes_on_at_once(NewClient& client) const {
-  if (must_wait()) return false;
-  if (!must_speak_first(client.tcp)) return true;
-  client.has_spoken = first_words(client.socket.get()) == FirstWords::kWhole;
-  return client.has_spoken;
-}
-
 // Gives it to the least loaded worker, if there is room for it.
-void Worker::take_client(UniqueFd socket, bool tcp, const ClientAddress& address) {
+void Worker::take_client(UniqueFd socket, bool tcp, const ClientAddress& address, bool has_spoken) {
   switch (admission_->enter(address, settings_.limits)) {
     case Admitted::kYes:
       break;
@@ -149,9 +145,10 @@ void Worker::take_client(UniqueFd socket, bool tcp, const ClientAddress& address
       return turn_away_at_the_door(std::move(socket), tcp, address,
                                    RejectReason::kTooManyOfOneHost);
   }
-  NewClient client{std::move(socket), tcp, address, {}, 0, {}, false};
+  NewClient client{std::move(socket), tcp, address, {}, 0, {}, has_spoken};
   BackendFacts backend;
-  if (goes_on_at_once(client)) {
+  // Whether it is to be connected to a server now.
+  if (!must_wait() && (has_spoken || !must_speak_first(tcp))) {
     client.backend = std::move(spare_);
     client.backend_family = spare_family_;
     backend = {client.backend.get(), route_->epoch, route_->server};

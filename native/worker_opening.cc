@@ -54,6 +54,8 @@ void Worker::silent_client_event(std::uint32_t slot, std::uint32_t events) {
   switch (first_words(session.client.get())) {
     case FirstWords::kForeign:
       return turn_away(slot, RejectReason::kStartup);
+    case FirstWords::kNone:
+      return turn_away(slot, RejectReason::kGaveUp);
     case FirstWords::kIncomplete:
       if ((events & kEnded) != 0) turn_away(slot, RejectReason::kGaveUp);
       return;

@@ -65,7 +65,7 @@ Clients that come by an AF_UNIX socket have no address, and no such limit; those
 together.`,
   'sessions.max_connection_rate': `\
 How many new clients a second are accepted, at most, of all addresses together; more wait in the queues of the listening \
-sockets, and are turned away by nobody. 0 is any number. It keeps a flood of connections, or all of an application's at \
+sockets, and nobody is turned away. 0 is any number. It keeps a flood of connections, or all of an application's at \
 once, from taking the processors that the sessions there are need, and bounds how many processes a second the server has \
 to start. Well above what comes on a busy day is a good value: everybody who is new waits in the same queue.`,
   'sessions.tcp_keepalive': `\
