@@ -42,7 +42,7 @@ A PostgreSQL primary, its standby and pg-gateway in front of them, all on this m
   hostile  clients that mean no good, and what eight that work notice of them
 Nothing else should run meanwhile.
 
-  --minutes N     How long the load lasts. Default: 30. The others take some 8 more.
+  --minutes N     How long the load lasts. Default: 30. The others take some 13 more.
   --only PART,... ${PART_NAMES.join(' ')}. Default: all.
   --rounds N      Of crowd and hostile. Default: 5.
   --sessions N    Idle sessions. Default: 9000.
