@@ -10,7 +10,7 @@ import { interleaved } from '../bench/routes.js';
 import { quantile } from '../bench/statistics.js';
 import { format } from '../bench/table.js';
 import { Gateway } from '../helpers/gateway.js';
-import { Attack, ATTACKS } from '../helpers/hostile.js';
+import { Attack } from '../helpers/hostile.js';
 import type { AttackFigures, AttackKind } from '../helpers/hostile.js';
 import { temporaryFolder } from '../helpers/paths.js';
 import { PostgresServer } from '../helpers/postgres.js';
@@ -75,9 +75,9 @@ interface Seen {
 
 export const hostile: Part = {
   name: 'hostile',
-  seconds: ({ rounds, seconds, fullFloodSeconds }) =>
+  seconds: ({ attacks, rounds, seconds, fullFloodSeconds }) =>
     START_SECONDS +
-    (ATTACKS.length * LEGS.length + PACED_TOO.length) * rounds * (seconds + RUN_SECONDS) +
+    (attacks.length * LEGS.length + PACED_TOO.length) * rounds * (seconds + RUN_SECONDS) +
     FULL_LEGS.length * rounds * (fullFloodSeconds + RUN_SECONDS),
   run: async (settings, progress) => {
     const folder = await temporaryFolder();
@@ -128,7 +128,7 @@ async function run(arena: Arena): Promise<PartResult> {
   const checks: Check[] = [];
   const rows: [string, string][] = [];
   const figures: Record<string, object> = {};
-  for (const kind of ATTACKS) {
+  for (const kind of settings.attacks) {
     const seen: Seen[] = [];
     const legs: readonly Leg[] = PACED_TOO.includes(kind) ? [...LEGS, PACED] : LEGS;
     await interleaved(settings.rounds, legs, async (leg, round) => {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 // The options of `npm run soak`. Pure.
 
+import { ATTACKS } from '../helpers/hostile.js';
+import type { AttackKind } from '../helpers/hostile.js';
 import { number, optionValues, words } from '../helpers/options.js';
 
 export const PART_NAMES = ['load', 'crowd', 'hostile'] as const;
@@ -26,6 +28,7 @@ export interface Settings {
   /** Of the parts crowd and hostile. */
   readonly rounds: number;
   readonly seconds: number;
+  readonly attacks: readonly AttackKind[];
   /** Connections a second of a flood whose cost is compared; of one that goes as fast as it can. */
   readonly floodRate: number;
   readonly fullFloodRate: number;
@@ -69,6 +72,7 @@ const FULL: Settings = {
   idleSessions: 9000,
   rounds: 5,
   seconds: 3,
+  attacks: ATTACKS,
   floodRate: 1000,
   fullFloodRate: 20_000,
   fullFloodSeconds: 10,
@@ -88,6 +92,8 @@ const TINY: Settings = {
   idleSessions: 200,
   rounds: 1,
   seconds: 0.7,
+  // The others differ in nothing but the attack, which `integration/hostile` makes.
+  attacks: ['slow-startup', 'ssl-flood'],
   fullFloodSeconds: 1,
 };
 
