@@ -3,8 +3,12 @@
 // failover: every query of the dashboard gives data, and the alerts are those of the
 // situation. The tests are one story: each begins where the one before has ended.
 
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+
 import { freezeIfPermitted, threadIds } from '../helpers/freeze-thread.js';
 import { Gateway } from '../helpers/gateway.js';
+import { PROJECT_ROOT } from '../helpers/paths.js';
 import { PgSession } from '../helpers/pg-session.js';
 import { createCluster } from '../helpers/postgres.js';
 import type { Cluster, PostgresServer } from '../helpers/postgres.js';
@@ -12,6 +16,7 @@ import { assert, suite } from '../helpers/suite.js';
 import { eventually } from '../helpers/wait.js';
 import { anyOf, fillIn, labelQuery, queriesOf, readDashboard } from './dashboard.js';
 import { Load } from './load.js';
+import { pictureOf } from './picture.js';
 import { Prometheus, promtool } from './prometheus.js';
 import type { Alert, Sample } from './prometheus.js';
 
@@ -38,6 +43,9 @@ const ROLE = { primary: 1, standby: 2, fenced: 4 };
 
 /** A busy machine is no fault of a server; one that is killed is noticed by its connection. */
 const PATIENCE = { CONNECT_TIMEOUT_MS: '5000', QUERY_TIMEOUT_MS: '5000' };
+
+/** Text files to look at. */
+const PICTURES = join(PROJECT_ROOT, 'build/dashboard');
 
 const dashboard = readDashboard();
 const test = suite('dashboard');
@@ -84,6 +92,12 @@ async function variables(): Promise<ReadonlyMap<string, string>> {
   return values;
 }
 
+/** As Prometheus names the gateway. */
+function instance(): string {
+  const { host, port } = gateway.metricsAddress;
+  return `${host}:${port}`;
+}
+
 function hasNumber(samples: readonly Sample[]): boolean {
   return samples.some(({ value }) => !Number.isNaN(value));
 }
@@ -116,6 +130,40 @@ async function shown(name: string, labels: Readonly<Record<string, string>> = {}
   assert.ok(query, `there is no query "${name}"`);
   const samples = await prometheus.query(fillIn(query.expr, values));
   return samples.find((sample) => Object.entries(labels).every(([key, value]) => sample.labels[key] === value))?.value;
+}
+
+/** What a person sees of the panel now. */
+async function picture(title: string): Promise<readonly string[]> {
+  const values = await variables();
+  const panel = dashboard.panels.find((one) => one.title === title);
+  assert.ok(panel, `there is no panel "${title}"`);
+  const answers = (panel.targets ?? []).map(
+    async ({ refId, expr }) => [refId, await prometheus.query(fillIn(expr, values))] as const,
+  );
+  return pictureOf(panel, new Map(await Promise.all(answers)));
+}
+
+/** Waits until the panel is that. */
+async function panelIs(title: string, expected: readonly string[]): Promise<void> {
+  let last: readonly string[] = [];
+  await eventually(`the panel "${title}"`, async () => {
+    last = await picture(title);
+    return last.join('\n') === expected.join('\n');
+  }).catch((error: unknown) => {
+    throw new Error(`${String(error)}: it shows\n${last.join('\n')}\ninstead of\n${expected.join('\n')}`);
+  });
+}
+
+/** The whole dashboard as a person sees it; each panel can be shown. Kept in build/dashboard/. */
+async function wholePicture(name: string): Promise<readonly string[]> {
+  const parts = [];
+  for (const { type, title } of dashboard.panels) {
+    const lines = type === 'row' ? [] : await picture(title);
+    parts.push(...(type === 'row' ? ['', `==== ${title}`] : [`-- ${title}`, ...lines.map((line) => `   ${line}`)]));
+  }
+  mkdirSync(PICTURES, { recursive: true });
+  writeFileSync(join(PICTURES, `${name}.txt`), `${parts.join('\n')}\n`);
+  return parts;
 }
 
 /** Waits until each of these shows such a value; undefined is none. */
@@ -179,6 +227,23 @@ test('every query gives data while all is well', async () => {
   ]);
 });
 
+test('and is shown as it is meant: legends, units, colours, the rows of the tables', async () => {
+  const at = instance();
+  const [first, second] = [cluster.primary.candidate, next.candidate];
+  await panelIs('Primary', [`${at}: proven (green)`]);
+  await panelIs('Split brain', [`${at}: no (green)`]);
+  await panelIs('Servers that are primary', [`${first}: 1 (green)`]);
+  await panelIs('Servers', [
+    'instance | server | up | role | timeline | sessions',
+    ...[
+      `${at} | ${first} | yes (green) | primary (green) | 1 | 2`,
+      `${at} | ${second} | yes (green) | standby (blue) | 1 | 0`,
+    ].sort(),
+  ]);
+  const lines = (await wholePicture('1-healthy')).filter((line) => line.startsWith('   '));
+  assert.ok(lines.length > 60, `${lines.length} lines`);
+});
+
 test('and no alert is even pending', async () => {
   // The first evaluations may have come before the first scrape.
   await eventually('no alert', async () => (await prometheus.alerts()).length === 0);
@@ -193,6 +258,8 @@ test('an outage is seen', async () => {
     ['Clients, B', {}, (waiting) => waiting === 1],
     ['Failed probes, A', { server: cluster.primary.candidate }, (count) => (count ?? 0) > 0],
   ]);
+  await panelIs('Primary', [`${instance()}: none (red)`]);
+  await wholePicture('2-outage');
   const probe = await alertIs('PgGatewayProbeFailing', 'pending');
   assert.is(probe.labels['server'], cluster.primary.candidate);
   await alertIs('PgGatewayClientsHeld', 'pending');
@@ -209,6 +276,8 @@ test('every query gives data after the failover', async () => {
     ['Servers, B', { server: next.candidate }, (role) => role === ROLE.primary],
     ['Servers, C', { server: next.candidate }, (timeline) => timeline === 2],
   ]);
+  await panelIs('Primary', [`${instance()}: proven (green)`]);
+  await wholePicture('3-failover');
   assert.ok(load.served > before, 'clients are served again');
   const failover = await alertIs('PgGatewayFailover', 'firing');
   assert.is(failover.labels['severity'], 'info');
@@ -221,6 +290,10 @@ test('the old primary that comes back is fenced', async () => {
     ['Servers, B', { server: cluster.primary.candidate }, (role) => role === ROLE.fenced],
     ['Fenced servers, A', {}, (count) => count === 1],
   ]);
+  const [header, ...rows] = await picture('Servers');
+  assert.is(header, 'instance | server | up | role | timeline | sessions');
+  assert.ok(rows.some((row) => row.includes(`${cluster.primary.candidate} | yes (green) | fenced (red) | 1 | 0`)));
+  await wholePicture('4-fenced');
   const fenced = await alertIs('PgGatewayServerFenced', 'pending');
   assert.is(fenced.labels['reason'], 'stale-timeline');
 });

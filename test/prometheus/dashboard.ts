@@ -24,6 +24,33 @@ export interface PanelTarget {
   readonly format?: string;
 }
 
+/** How a value is shown. */
+export interface FieldOptions {
+  readonly unit?: string;
+  readonly mappings?: readonly {
+    readonly type: string;
+    readonly options: Readonly<Record<string, { readonly text: string; readonly color: string }>>;
+  }[];
+  /** From each value on, the first from anywhere. */
+  readonly thresholds?: { readonly steps: readonly { readonly color: string; readonly value: number | null }[] };
+  readonly color?: { readonly mode: string };
+  readonly 'custom.cellOptions'?: { readonly type: string };
+}
+
+export interface Override {
+  readonly matcher: { readonly id: string; readonly options: string };
+  readonly properties: readonly { readonly id: string; readonly value: unknown }[];
+}
+
+export interface Transformation {
+  readonly id: string;
+  readonly options: {
+    readonly excludeByName?: Readonly<Record<string, boolean>>;
+    readonly indexByName?: Readonly<Record<string, number>>;
+    readonly renameByName?: Readonly<Record<string, string>>;
+  };
+}
+
 export interface Panel {
   readonly id: number;
   readonly type: string;
@@ -32,9 +59,9 @@ export interface Panel {
   readonly datasource?: DataSource;
   /** Grafana's grid is 24 wide; `y` counts downwards. */
   readonly gridPos: { readonly x: number; readonly y: number; readonly w: number; readonly h: number };
-  readonly fieldConfig?: { readonly defaults: { readonly unit?: string } };
+  readonly fieldConfig?: { readonly defaults: FieldOptions; readonly overrides: readonly Override[] };
   readonly targets?: readonly PanelTarget[];
-  readonly transformations?: readonly { readonly id: string }[];
+  readonly transformations?: readonly Transformation[];
 }
 
 export interface Annotation {
