@@ -12,6 +12,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
 
 import { atExit } from '../helpers/cleanup.js';
@@ -88,12 +89,13 @@ async function fuzz(target: FuzzTarget, seconds: number): Promise<Result> {
   });
   let output = '';
   const deadline = setTimeout(() => child.kill('SIGKILL'), seconds * 1000 + GRACE_MS);
-  child.stderr.setEncoding('utf8').on('data', (chunk: string) => {
-    output = (output + chunk).slice(-OUTPUT_LIMIT);
-    for (const [, executions, coverage] of chunk.matchAll(/^#(\d+)\s+\w+\s+cov: (\d+)/gm)) {
-      result.executions = Number(executions);
-      result.coverage = Number(coverage);
-    }
+  // A line may come in two parts.
+  createInterface({ input: child.stderr.setEncoding('utf8') }).on('line', (line) => {
+    output = `${output}${line}\n`.slice(-OUTPUT_LIMIT);
+    const [, executions, coverage] = /^#(\d+)\s+\w+\s+cov: (\d+)/.exec(line) ?? [];
+    if (executions === undefined) return;
+    result.executions = Number(executions);
+    result.coverage = Number(coverage);
   });
   const life = setInterval(() => {
     say(`...  ${target.name}: ${result.executions} executions, ${result.coverage} ${target.unit}`);
