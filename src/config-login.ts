@@ -151,10 +151,12 @@ function reportUnreadable(where: string, key: FileKey, path: string, problems: P
   problems.push(invalid(where, `probe.${key} = ${JSON.stringify(path)}: expected a readable file: ${reason}`));
 }
 
-/** Why `path` is not a readable file, or undefined if it is one. It is not opened: opening a FIFO would wait. */
+/** Why `path` is not a readable file, or undefined if it is one. It is not opened: a device could wait. */
 function readProblem(path: string): string | undefined {
   try {
-    if (statSync(path).isDirectory()) return 'EISDIR: it is a directory';
+    const stat = statSync(path);
+    if (stat.isDirectory()) return 'EISDIR: it is a directory';
+    if (stat.isFIFO() || stat.isSocket()) return 'it is no file, but something that other programs write to';
     accessSync(path, constants.R_OK);
     return undefined;
   } catch (error) {

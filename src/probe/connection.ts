@@ -222,7 +222,7 @@ async function openEncrypted(
   at: <T>(stage: ProbeStage, work: Promise<T>) => Promise<T>,
 ): Promise<Dialled & { readonly stream: Socket }> {
   // Before there is a socket: once the server has answered, nothing may be waited for (requestTls, startTls).
-  const material = await at('tls', tlsFiles.load());
+  const material = await at('tls', tlsFiles.load(signal));
   const dialled = await at('connect', dial(addresses, candidate.port, signal, timers));
   try {
     // A reset is the business of `broken` still: no handshake has begun.
@@ -260,13 +260,14 @@ function logIn(
       port: candidate.port,
       user: probe.user,
       database: probe.database,
-      password: passwordSource(candidate, probe, probe.user),
+      password: passwordSource(candidate, probe, probe.user, signal),
       application_name: APPLICATION_NAME,
       // Explicit, or pg would take them from the environment.
       ssl: false,
       sslnegotiation: 'postgres',
       stream: () => connected(stream),
     });
+    forgetEnvironment(client);
     client.on('error', fail);
     client.connect((error: Error | null) => {
       client.off('error', fail);
@@ -279,13 +280,29 @@ function logIn(
   });
 }
 
+/**
+ * What pg takes from the environment wherever it is not told of a value that is not empty: PGOPTIONS and PGREPLICATION.
+ * With the first a server could look read-only to the probes, or a read-only one writable.
+ */
+function forgetEnvironment(client: Client): void {
+  const { connectionParameters } = client as Client & { readonly connectionParameters: Record<string, unknown> };
+  connectionParameters['options'] = undefined;
+  connectionParameters['replication'] = undefined;
+}
+
 /** pg asks only where the server does, so that trust and cert need neither password nor file. */
-function passwordSource(candidate: Candidate, probe: ProbeConfig, user: string): () => Promise<string> {
+function passwordSource(
+  candidate: Candidate,
+  probe: ProbeConfig,
+  user: string,
+  signal: AbortSignal,
+): () => Promise<string> {
   const { password, passfile, database } = probe;
   return async () => {
     if (password !== undefined) return password;
     const { host, port } = candidate;
-    const found = passfile === undefined ? undefined : await readPassfile(passfile, { host, port, database, user });
+    const key = { host, port, database, user };
+    const found = passfile === undefined ? undefined : await readPassfile(passfile, key, signal);
     if (found !== undefined) return found;
     const where = passfile === undefined ? '' : `, and none in ${passfile} fits`;
     throw new ProbeFault('auth', `the server asks for a password: PGPASSWORD is not set${where}`);

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MIT
 // The password file: "34.16. The Password File" in the PostgreSQL manual.
 
-import { open } from 'node:fs/promises';
-
 import { ProbeFault } from './failure.js';
+import { readProbeFile } from './probe-file.js';
 
 /** What a line of the file is matched against. */
 export interface PasswordKey {
@@ -14,32 +13,20 @@ export interface PasswordKey {
   readonly user: string;
 }
 
-/** A password file is a few lines; this keeps a wrong path from being read whole. */
-const MAX_FILE_BYTES = 1 << 20;
-
 /**
  * The password of the first line that fits, or undefined. Like libpq, refuses a file that others may read.
- * @throws ProbeFault auth: the file cannot be read or must not be used
+ * @throws ProbeFault auth: the file cannot be read or must not be used; the signal's reason
  */
-export async function readPassfile(path: string, key: PasswordKey): Promise<string | undefined> {
+export async function readPassfile(path: string, key: PasswordKey, signal: AbortSignal): Promise<string | undefined> {
   try {
-    const file = await open(path, 'r');
-    try {
-      const stat = await file.stat();
-      if (!stat.isFile()) throw new ProbeFault('auth', `password file ${path} is not a plain file`);
-      if ((stat.mode & 0o077) !== 0) {
-        throw new ProbeFault('auth', `password file ${path} can be read by others: expected permissions 0600 or less`);
-      }
-      if (stat.size > MAX_FILE_BYTES) throw new ProbeFault('auth', `password file ${path} is larger than 1 MiB`);
-      return passwordFrom(await file.readFile('utf8'), key);
-    } finally {
-      await file.close();
-    }
+    const { text, mode } = await readProbeFile(path, signal);
+    if ((mode & 0o077) === 0) return passwordFrom(text, key);
   } catch (error) {
-    if (error instanceof ProbeFault) throw error;
-    const why = error instanceof Error && 'code' in error ? String(error.code) : 'unreadable';
+    if (signal.aborted) throw error;
+    const why = error instanceof Error ? ('code' in error ? String(error.code) : error.message) : 'unreadable';
     throw new ProbeFault('auth', `password file ${path}: ${why}`, { cause: error });
   }
+  throw new ProbeFault('auth', `password file ${path} can be read by others: expected permissions 0600 or less`);
 }
 
 /** `host:port:database:user:password` lines; `*` fits all, a backslash takes the next sign literally, `#` begins a comment. */

@@ -6,7 +6,6 @@
 // stage and not by the words of a message, bytes slipped in before the handshake
 // are noticed, and "prefer" can go on in plain text on the same connection.
 
-import { readFile } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import type { Socket } from 'node:net';
 import { connect, createSecureContext, TLSSocket } from 'node:tls';
@@ -15,6 +14,7 @@ import type { ConnectionOptions, SecureContext } from 'node:tls';
 import type { ProbeTls } from '../config.js';
 import { abortable } from './deadline.js';
 import { faultOf, ProbeFault } from './failure.js';
+import { readProbeFile } from './probe-file.js';
 
 /** "55.7. Message Formats": SSLRequest, eight bytes. */
 const SSL_REQUEST = Buffer.from([0, 0, 0, 8, 4, 210, 22, 47]);
@@ -42,13 +42,13 @@ export class TlsFiles {
     this.#tls = tls;
   }
 
-  /** @throws ProbeFault tls: a file cannot be read or is not what it should be */
-  async load(): Promise<TlsMaterial> {
+  /** @throws ProbeFault tls: a file cannot be read or is not what it should be; the signal's reason */
+  async load(signal: AbortSignal): Promise<TlsMaterial> {
     const { mode, rootCert, cert, key } = this.#tls;
     const texts = await Promise.all([
-      rootCert === 'system' ? readSystemRoots() : readPem('root certificate', rootCert),
-      readPem('client certificate', cert),
-      readPem('client key', key),
+      rootCert === 'system' ? readSystemRoots(signal) : readPem('root certificate', rootCert, signal),
+      readPem('client certificate', cert, signal),
+      readPem('client key', key, signal),
     ]);
     if (this.#context === undefined || texts.some((text, index) => text !== this.#texts[index])) {
       this.#context = contextOf(texts);
@@ -75,23 +75,25 @@ function contextOf([ca, cert, key]: readonly (string | undefined)[]): SecureCont
   }
 }
 
-async function readPem(what: string, path: string | undefined): Promise<string | undefined> {
+async function readPem(what: string, path: string | undefined, signal: AbortSignal): Promise<string | undefined> {
   if (path === undefined) return undefined;
   try {
-    return await readFile(path, 'utf8');
+    return (await readProbeFile(path, signal)).text;
   } catch (error) {
+    if (signal.aborted) throw error;
     throw new ProbeFault('tls', `${what}: ${messageOf(error)}`, { cause: error });
   }
 }
 
 /** SSL_CERT_FILE names another one, as it does for OpenSSL (and so for libpq). */
-async function readSystemRoots(): Promise<string> {
+async function readSystemRoots(signal: AbortSignal): Promise<string> {
   const override = process.env['SSL_CERT_FILE'];
   const paths = override === undefined || override === '' ? SYSTEM_ROOTS : [override];
   for (const path of paths) {
     try {
-      return await readFile(path, 'utf8');
-    } catch {
+      return (await readProbeFile(path, signal)).text;
+    } catch (error) {
+      if (signal.aborted) throw error;
       // The next one may be there; if none is, that is said below.
     }
   }

@@ -102,11 +102,20 @@ logins('a role, a database and a host line that do not exist', async (context) =
 logins('nothing is taken from the environment that the configuration says otherwise', async (context) => {
   const { server } = parts(context);
   const before = process.env;
-  const misleading = { PGPASSWORD: PASSWORD, PGSSLMODE: 'require', PGSSLNEGOTIATION: 'direct', PGHOST: 'no.such' };
+  const misleading = {
+    PGPASSWORD: PASSWORD,
+    PGSSLMODE: 'require',
+    PGSSLNEGOTIATION: 'direct',
+    PGHOST: 'no.such',
+    PGOPTIONS: '-c default_transaction_read_only=on',
+    PGREPLICATION: 'database',
+    PGCLIENT_ENCODING: 'LATIN1',
+  };
   process.env = { ...before, ...misleading };
   try {
     assert.is(failureOf(await probeOnce(server, { user: 'scram_role' })), 'auth');
     assert.is(await isEncrypted(server, {}, server), 'f');
+    assert.not(stateOf(await probeOnce(server)).readOnly);
   } finally {
     process.env = before;
   }

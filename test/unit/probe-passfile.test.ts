@@ -8,6 +8,7 @@ import { ProbeFault } from '#src/probe/failure.js';
 import { passwordFrom, readPassfile } from '#src/probe/passfile.js';
 import { assert, suite } from '../helpers/suite.js';
 
+const FOR_EVER = new AbortController().signal;
 const KEY = { host: 'db1', port: 5432, database: 'postgres', user: 'probe' };
 
 /** Password file -> the password for KEY. */
@@ -50,7 +51,7 @@ test('a file that others can read is refused, and the password not shown', async
   try {
     const path = join(folder, 'pgpass');
     await writeFile(path, '*:*:*:*:secret\n', { mode: 0o600 });
-    assert.is(await readPassfile(path, KEY), 'secret');
+    assert.is(await readPassfile(path, KEY, FOR_EVER), 'secret');
     await chmod(path, 0o640);
     const expected: readonly (readonly [string, RegExp])[] = [
       [path, /can be read by others/],
@@ -58,7 +59,7 @@ test('a file that others can read is refused, and the password not shown', async
       [join(folder, 'none'), /ENOENT/],
     ];
     for (const [file, words] of expected) {
-      const fault: unknown = await readPassfile(file, KEY).catch((error: unknown) => error);
+      const fault: unknown = await readPassfile(file, KEY, FOR_EVER).catch((error: unknown) => error);
       assert.ok(fault instanceof ProbeFault && fault.reason === 'auth');
       assert.match(fault instanceof ProbeFault ? fault.message : '', words);
       assert.not.match(fault instanceof ProbeFault ? fault.message : '', /secret/);
