@@ -21,13 +21,14 @@ import {
   constants,
   fstatSync,
   fsyncSync,
+  lstatSync,
   openSync,
   readSync,
   renameSync,
   unlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { open, rename } from 'node:fs/promises';
+import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { oneLine, systemReason } from './config-problems.js';
@@ -101,21 +102,28 @@ export class ClusterFile {
     this.#replace(this.#staged, cluster, false);
   }
 
-  /** What was staged last. One at a time. @throws Error of the system call that failed; stage it again then */
-  async commit(): Promise<void> {
+  /**
+   * What was staged last. One at a time.
+   * @returns false: it was superseded meanwhile, and what did so may not be on the disk
+   * @throws Error of the system call that failed; stage it again then
+   */
+  async commit(): Promise<boolean> {
     const file = await open(this.#staged, constants.O_RDONLY | constants.O_NOFOLLOW);
     try {
       await file.sync();
+      // In one turn: nothing may get the name but what was synced.
+      if (!isSameFile(file.fd, this.#staged)) return false;
+      renameSync(this.#staged, this.path);
     } finally {
       await file.close();
     }
-    await rename(this.#staged, this.path);
     const directory = await open(this.#directory, constants.O_RDONLY | constants.O_DIRECTORY);
     try {
       await directory.sync(); // only then is the new name there after a power cut: fsync(2)
     } finally {
       await directory.close();
     }
+    return true;
   }
 
   /** Both steps at once, for a process that is about to end. @throws as they do */
@@ -189,6 +197,11 @@ export class ClusterFile {
       { cause },
     );
   }
+}
+
+/** Whether `path` still names what `fd` was opened for; no other file has the number of one that is open. */
+function isSameFile(fd: number, path: string): boolean {
+  return lstatSync(path, { throwIfNoEntry: false })?.ino === fstatSync(fd).ino;
 }
 
 /** False: there was none. */

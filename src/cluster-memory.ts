@@ -124,18 +124,20 @@ export class ClusterMemory implements MemoryStore {
 
   async #commit(file: ClusterFile, cluster: RememberedCluster, begun: number): Promise<void> {
     this.#committing = true;
-    try {
-      await file.commit();
+    const outcome = await file.commit().catch((error: unknown) => ({ error }));
+    this.#committing = false;
+    // All that there was to do has been done by close(), and told.
+    if (this.#closed) return;
+    if (outcome === true) {
       this.#committed = cluster;
       this.#claimDirectory();
       this.#tellCommitted(file, cluster, Math.round(this.#options.timers.now() - begun));
-    } catch (error) {
+    } else if (outcome !== false) {
       this.#staged = null;
-      this.#failed(file, error);
+      this.#failed(file, outcome.error);
     }
-    this.#committing = false;
-    if (isSame(cluster, this.#wanted)) return;
-    // It has changed meanwhile: which of the two is on the disk now is not known.
+    if (outcome !== false && isSame(cluster, this.#wanted)) return;
+    // It has changed meanwhile: what is staged now is not on the disk yet.
     this.#staged = null;
     this.#stage();
   }

@@ -4,10 +4,12 @@
 
 import { execFileSync } from 'node:child_process';
 import {
+  existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
+  readlinkSync,
   rmSync,
   statSync,
   symlinkSync,
@@ -43,6 +45,32 @@ function refusal(file: ClusterFile): readonly [string, string] | undefined {
     throw error;
   }
 }
+
+/** Whether this process has it open. */
+function isOpen(path: string): boolean {
+  return readdirSync('/proc/self/fd').some((fd) => {
+    try {
+      return readlinkSync(`/proc/self/fd/${fd}`) === path;
+    } catch {
+      return false; // the one of the listing itself
+    }
+  });
+}
+
+test('what was staged while the one before was synced does not get its name', async ({ file }) => {
+  const later = { ...CLUSTER, timeline: 4 };
+  file.stage(CLUSTER);
+  const commit = file.commit();
+  while (!isOpen(`${file.path}.new`)); // in another thread; this one goes on with the loop only
+  file.stage(later);
+  assert.is(await commit, false);
+  assert.not.ok(existsSync(file.path));
+  assert.equal(file.read(), later);
+  assert.is(await file.commit(), true);
+  assert.ok(existsSync(file.path));
+  assert.not.ok(existsSync(`${file.path}.new`));
+  assert.equal(file.read(), later);
+});
 
 test('an absent file remembers nothing', ({ file }) => {
   assert.is(file.read(), null);

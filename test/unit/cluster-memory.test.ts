@@ -5,6 +5,7 @@
 import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 
 import { ClusterFile, decodeCluster } from '#src/cluster-file.js';
 import { ClusterMemory } from '#src/cluster-memory.js';
@@ -29,12 +30,23 @@ test.after.each(({ folder }) => {
   rmSync(folder, { recursive: true, force: true });
 });
 
+/** Its commits can be waited for. */
+class WatchedFile extends ClusterFile {
+  readonly commits: Promise<boolean>[] = [];
+
+  override commit(): Promise<boolean> {
+    const commit = super.commit();
+    this.commits.push(commit);
+    return commit;
+  }
+}
+
 function setUp(folder: string, noted: Memory = memoryOf(null)) {
   const lines: string[] = [];
   const timers = new FakeTimers();
   const note = new ProcessMemoryStore();
   note.save(noted);
-  const file = new ClusterFile(folder);
+  const file = new WatchedFile(folder);
   const logger = createLogger({ level: 'info', journal: true, write: (line) => lines.push(line.trimEnd()) });
   const open = (): ClusterMemory => new ClusterMemory({ note, file, remembered: file.read(), logger, timers });
   return { lines, timers, note, file, open };
@@ -132,6 +144,20 @@ test('a write that fails is told of, counted and tried again until it succeeds',
   timers.advance(5000);
   assert.equal(file.read(), A3);
   await eventually('it to be on the disk', () => memory.state().saved);
+  assert.is(timers.pending, 0);
+});
+
+test('closing while the disk is waited for writes all itself, and nothing is told as failed', async ({ folder }) => {
+  const { file, lines, open, timers } = setUp(folder);
+  const memory = open();
+  memory.save(memoryOf(A2)); // the disk is waited for in another thread
+  assert.is(file.commits.length, 1);
+  memory.close();
+  assert.equal(file.read(), A2);
+  await Promise.allSettled(file.commits);
+  await setImmediate();
+  assert.equal(lines, []);
+  assert.equal(file.read(), A2);
   assert.is(timers.pending, 0);
 });
 
