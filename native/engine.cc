@@ -169,11 +169,11 @@ void Engine::kill_sessions(const std::shared_ptr<KillOrder>& order) {
   for (const std::unique_ptr<Worker>& worker : workers_) worker->post(KillSessions{order});
 }
 
-// A storm of failures is one piece of news. Told under the lock: when notify() has returned, nobody
-// tells the one before.
+// A storm of failures is one piece of news, and the one that says most is told. Under the lock: when
+// notify() has returned, nobody tells the one before.
 void Engine::backend_failed(const BackendFailure& failure) {
   const std::lock_guard lock(failure_mutex_);
-  failure_ = failure;
+  if (!failure_pending_ || !failure.relayed) failure_ = failure;
   if (!std::exchange(failure_pending_, true)) on_failure_(context_);
 }
 

@@ -188,6 +188,7 @@ void EngineWrap::deliver_failure(Napi::Env env, Napi::Function callback) {
   event.Set("epoch", static_cast<double>(failure.epoch));
   event.Set("server", static_cast<double>(failure.server));
   event.Set("error", describe_errno(failure.error));
+  event.Set("relayed", failure.relayed);
   callback.Call({event});
 }
 

@@ -41,6 +41,8 @@ struct BackendFailure {
   std::uint32_t epoch = 0;
   std::uint16_t server = 0;
   int error = 0;  // errno
+  // It had a session, and may have ended it for what the client sent.
+  bool relayed = false;
 };
 
 class FailureSink {

@@ -267,7 +267,8 @@ void Worker::deadline_passed(std::uint32_t slot) {
 }
 
 void Worker::report(const Session& session, int error) {
-  failures_->backend_failed({session.epoch, session.server, error});
+  const bool relayed = session.state() == SessionState::kRelaying;
+  failures_->backend_failed({session.epoch, session.server, error, relayed});
 }
 
 void Worker::apply(const RouteUpdate& update) {

@@ -4,9 +4,9 @@
 //
 // Owns every long-lived part and closes it. stop() is idempotent.
 
+import { BackendFailures } from './backend-failures.js';
 import type { Candidate } from './candidates.js';
 import { ClusterMemory } from './cluster-memory.js';
-import { ConnectLog } from './connect-log.js';
 import type { Config, LoadedConfig } from './config.js';
 import { ControlDesk } from './control/desk.js';
 import type { ReloadDocument } from './control/documents.js';
@@ -21,7 +21,7 @@ import { listenForClients } from './listen-for-clients.js';
 import type { Logger } from './log.js';
 import { Metrics } from './metrics.js';
 import { viewsOf } from './metrics-samples.js';
-import { Monitor } from './monitor.js';
+import { firstRoundWithinMs, Monitor } from './monitor.js';
 import type { Doubt } from './monitor.js';
 import { dataPlaneSettings } from './recovery.js';
 import { ResourceLog } from './resource-log.js';
@@ -101,7 +101,7 @@ export class Daemon {
   readonly #watchdog: Watchdog;
   readonly #desk: ControlDesk;
   readonly #site: StatusSite | undefined;
-  readonly #connectLog: ConnectLog;
+  readonly #backendFailures: BackendFailures;
   #listeners: ServiceListeners | undefined;
   #verdict: Verdict | undefined;
   /** Something speaks against the primary, and it has not answered yet. */
@@ -123,7 +123,7 @@ export class Daemon {
     dataPlane.onBackendFailure = (failure) => {
       this.#backendFailed(failure);
     };
-    this.#connectLog = new ConnectLog(logger);
+    this.#backendFailures = new BackendFailures(logger, systemTimers);
     this.#resourceLog = new ResourceLog(logger, systemTimers);
     this.#sessionLog = new SessionLog({
       logger,
@@ -198,6 +198,7 @@ export class Daemon {
     await this.#openListeners();
     this.#watchdog.start();
     this.#monitor.start();
+    this.#options.notifier.starting(firstRoundWithinMs(this.#current.config.probe));
     await this.#monitor.firstRound;
     if (this.#stopped !== undefined) return;
     // Until now clients were in the queues of the listening sockets.
@@ -381,9 +382,9 @@ export class Daemon {
   }
 
   #backendFailed(failure: BackendFailure): void {
-    this.#connectLog.failed(failure, this.#slots.nameOf(failure.server));
+    const counts = this.#backendFailures.observe(failure, this.#slots.nameOf(failure.server));
     // One of a route that is no more says nothing about the present one.
-    if (failure.epoch === this.#epoch) this.#monitor.triggerRound('a backend connection failed');
+    if (counts && failure.epoch === this.#epoch) this.#monitor.triggerRound('a backend connection failed');
   }
 
   #assignSlots(candidates: readonly Candidate[]): void {

@@ -43,6 +43,8 @@ export interface BackendFailure {
   readonly server: number;
   /** The errno's words: `Connection refused`. */
   readonly error: string;
+  /** It was reset while it had a session: the server may have ended that one alone, for what its client sent. */
+  readonly relayed: boolean;
 }
 
 /**

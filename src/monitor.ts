@@ -69,6 +69,9 @@ export interface Doubt {
   readonly cause: string;
 }
 
+/** What a first round may take beside its probes. */
+const ROUND_SLACK_MS = 5000;
+
 export class Monitor {
   /**
    * Resolves after the first `onVerdict`: a primary is proven, or every candidate has answered or failed once; also when
@@ -289,6 +292,11 @@ export class Monitor {
     if (!searches) this.#doubt = undefined;
     this.#rounds.search(searches);
   }
+}
+
+/** Milliseconds in which the first round ends: a log-in, and a question that has to be asked twice (prober.ts). */
+export function firstRoundWithinMs({ connectTimeoutMs, queryTimeoutMs }: ProbeConfig): number {
+  return connectTimeoutMs + 2 * queryTimeoutMs + ROUND_SLACK_MS;
 }
 
 /** All that a connection depends on: the rest may change under it. */

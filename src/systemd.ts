@@ -134,6 +134,8 @@ function requireSocket(fd: number, name: string | undefined): void {
 
 /** Nothing here throws or fails; where nobody listens, nothing is sent. */
 export interface Notifier {
+  /** EXTEND_TIMEOUT_USEC=: a start may take so long from now on, whatever TimeoutStartSec= says. */
+  starting(withinMs: number): void;
   /** READY=1: started, or done with a reload. */
   ready(): void;
   /** RELOADING=1 with the time it began, as Type=notify-reload wants it; ready() must follow. */
@@ -201,6 +203,7 @@ export async function createNotifier(logger: Logger, options: NotifierOptions = 
 }
 
 const SILENT: Notifier = {
+  starting: () => undefined,
   ready: () => undefined,
   reloading: () => undefined,
   stopping: () => undefined,
@@ -232,6 +235,12 @@ class SystemdNotifier implements Notifier {
     this.#timers = timers ?? systemTimers;
     this.#hasRoom = hasRoom ?? (() => true);
     this.watchdogIntervalMs = sd.watchdogInterval();
+  }
+
+  starting(withinMs: number): void {
+    this.#say(() => {
+      this.#sd.sendState(`EXTEND_TIMEOUT_USEC=${(withinMs * 1000).toString()}`);
+    });
   }
 
   ready(): void {

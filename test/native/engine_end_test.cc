@@ -102,6 +102,7 @@ TEST_CASE("a backend that resets: what it said is delivered, then the client's s
   CHECK(failure.epoch == 9);
   CHECK(failure.server == 4);
   CHECK(failure.error == ECONNRESET);
+  CHECK(failure.relayed);
   CHECK_FALSE(gateway.engine().take_failure(failure));
 }
 

@@ -197,7 +197,7 @@ test('a refused backend is counted and reported once', async () => {
     workers: 1,
   });
   plane.onBackendFailure = (failure) => {
-    tell(`${failure.epoch.toString()} ${failure.server.toString()} ${failure.error}`);
+    tell(`${failure.epoch.toString()} ${failure.server.toString()} ${failure.error} ${String(failure.relayed)}`);
   };
   try {
     const port = plane.bindListener('127.0.0.1', 0);
@@ -205,7 +205,7 @@ test('a refused backend is counted and reported once', async () => {
     plane.startAccepting();
     const client = connect(port, '127.0.0.1');
     await once(client, 'connect');
-    assert.is(await told, '7 3 Connection refused');
+    assert.is(await told, '7 3 Connection refused false');
     const server = plane.stats().servers.find((entry) => entry.server === 3);
     assert.ok(server);
     assert.equal(Object.keys(server.connectFailures), [...CONNECT_FAILURE_REASONS]);

@@ -180,12 +180,18 @@ test('notifier: each message, the pid with STOPPING, the clock with RELOADING', 
   const sent: string[] = [];
   const { notifier } = await fakeNotifier(sent);
   const before = process.hrtime.bigint() / 1000n;
+  notifier.starting(606_000);
   notifier.ready();
   notifier.watchdog();
   notifier.stopping();
   notifier.reloading();
-  assert.equal(sent.slice(0, 3), ['READY=1', 'WATCHDOG=1', `STOPPING=1 of ${process.pid.toString()}`]);
-  const usec = BigInt(/^RELOADING=1\nMONOTONIC_USEC=(\d+)$/.exec(sent[3] ?? '')?.[1] ?? 0);
+  assert.equal(sent.slice(0, 4), [
+    'EXTEND_TIMEOUT_USEC=606000000',
+    'READY=1',
+    'WATCHDOG=1',
+    `STOPPING=1 of ${process.pid.toString()}`,
+  ]);
+  const usec = BigInt(/^RELOADING=1\nMONOTONIC_USEC=(\d+)$/.exec(sent[4] ?? '')?.[1] ?? 0);
   assert.ok(usec >= before && usec <= process.hrtime.bigint() / 1000n, 'microseconds of CLOCK_MONOTONIC');
   assert.is(notifier.watchdogIntervalMs, 3000);
 });
@@ -277,6 +283,7 @@ test('notifier: a package that cannot be loaded is one warning, and only if syst
   ] as const) {
     const { logger, log } = recorder();
     const notifier = await createNotifier(logger, { env, load });
+    notifier.starting(1000);
     notifier.ready();
     notifier.reloading();
     notifier.stopping();
