@@ -21,8 +21,32 @@ export function clusterFindings({ inspected, remembered, memoryProblem, verdict 
     ...(memoryProblem === undefined ? [] : [memoryFinding(memoryProblem)]),
     ...(strangers === undefined ? [] : [strangers]),
     ...(rivals === undefined ? [] : [rivals]),
+    ...(verdict.kind === 'primary' ? [] : unusableFindings(answers, inspected.length)),
     ...fenceFindings(verdict),
   ];
+}
+
+/** Why there is no primary though there are servers that answer; those that do not are told of each for itself. */
+function unusableFindings(answers: readonly Answer[], candidates: number): readonly Finding[] {
+  if (answers.length > 0 && answers.every(({ state }) => state.inRecovery)) {
+    const who = answers.length === candidates ? 'all candidates are' : 'all that answer are';
+    return [
+      {
+        level: 'warning',
+        about: '',
+        what: `${who} in recovery, as standbys are: clients would wait for a primary`,
+        fix: 'name the server that is the primary in candidates too, or have one of them promoted, by what manages the cluster or by SELECT pg_promote()',
+      },
+    ];
+  }
+  return answers
+    .filter(({ state }) => !state.inRecovery && state.readOnly)
+    .map(({ candidate }) => ({
+      level: 'warning',
+      about: candidate.name,
+      what: 'it is out of recovery, but transactions of the probe are read-only, and so it would get no client: default_transaction_read_only is on, for the server, or for the role or the database of the probe',
+      fix: 'unless it is meant to be fenced off: ALTER SYSTEM, ALTER ROLE or ALTER DATABASE ... RESET default_transaction_read_only, where it was set, then SELECT pg_reload_conf()',
+    }));
 }
 
 function memoryFinding(problem: string): Finding {

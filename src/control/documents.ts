@@ -45,7 +45,7 @@ export interface VerdictDocument {
   readonly detail: string;
   /** Since when there is this primary, or none, whatever the reason became meanwhile. */
   readonly since: string;
-  /** Something speaks against the primary, and new clients wait until it has answered. */
+  /** Something speaks against the primary; unless HOLD_TIMEOUT_MS is 0, new clients wait until it has answered. */
   readonly suspected: boolean;
 }
 

@@ -35,6 +35,8 @@ export interface StatusInput extends FaultTimes {
   /** Since when there is this primary, or none. */
   readonly verdictSince: number;
   readonly suspected: boolean;
+  /** HOLD_TIMEOUT_MS; 0: nobody waits. */
+  readonly holdTimeoutMs: number;
   readonly candidates: readonly Candidate[];
   readonly observations: ReadonlyMap<string, Observation>;
   /** Since when each candidate has its role. */
@@ -164,7 +166,7 @@ function problemsOf(input: StatusInput, servers: readonly ServerDocument[]): rea
   const problems: string[] = [];
   if (verdict === undefined) problems.push('the first round of probes is not over');
   else if (verdict.kind === 'none') problems.push(`no primary (${verdict.reason}): ${verdict.detail}`);
-  else if (suspected) problems.push('something speaks against the primary: new clients wait until it has answered');
+  else if (suspected) problems.push(suspicionOf(input));
   problems.push(...dataPlaneProblems(input));
   for (const { name, role, reason, detail } of servers) {
     if (role === 'fenced' || role === 'down') problems.push(`${name} is ${role} (${reason ?? ''}): ${detail ?? ''}`);
@@ -183,6 +185,12 @@ function problemsOf(input: StatusInput, servers: readonly ServerDocument[]): rea
     problems.push('in the last 5 minutes sessions could not be kept: they would end with the process');
   }
   return problems;
+}
+
+/** As routing.ts has it: where nobody waits new clients go on to the primary. */
+function suspicionOf({ holdTimeoutMs }: StatusInput): string {
+  const clients = holdTimeoutMs > 0 ? 'new clients wait until it has answered' : 'it is asked whether it still is one';
+  return `something speaks against the primary: ${clients}`;
 }
 
 /** What keeps clients waiting though there is a primary. */

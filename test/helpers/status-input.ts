@@ -56,6 +56,7 @@ export function statusInput(change: Partial<StatusInput> = {}): StatusInput {
     verdict: PRIMARY,
     verdictSince: 400_000,
     suspected: false,
+    holdTimeoutMs: 15_000,
     candidates: [candidate('a'), candidate('b')],
     observations: new Map([
       ['a:5432', primary('a', 3, { at: NOW - 500, tookMs: 1, lsn: 5000n })],

@@ -28,7 +28,22 @@ const CASES: readonly (readonly [string, readonly Observation[], Recollection, s
   ['a primary and its standby', [primary('a', 2), standby('b', 2)], NOTHING, 'a:5432'],
   ['the cluster that is remembered', [primary('a', 2)], remembering(CLUSTER, 2), 'a:5432'],
   ['nobody', [failed('a'), failed('b')], NOTHING, 'no-primary'],
-  ['standbys alone', [standby('a', 2), standby('b', 2)], NOTHING, 'no-primary'],
+  ['standbys alone', [standby('a', 2), standby('b', 2)], NOTHING, 'no-primary', /^all candidates are in recovery/],
+  [
+    'standbys, and one is down',
+    [standby('a', 2), failed('b')],
+    NOTHING,
+    'no-primary',
+    /^all that answer are in recovery/,
+  ],
+  [
+    'a primary that is read-only to the probes, and its standby',
+    [primary('a', 2, { readOnly: true }), standby('b', 2)],
+    NOTHING,
+    'no-primary',
+    /^a:5432: it is out of recovery, but .* default_transaction_read_only is on/,
+  ],
+  ['a primary beside one that is in recovery still', [standby('a', 2), primary('b', 3)], NOTHING, 'b:5432'],
   [
     'a standby of another cluster',
     [primary('a', 2), standby('b', 2, { systemId: OTHER_CLUSTER })],

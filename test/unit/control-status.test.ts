@@ -101,6 +101,12 @@ const HEALTH: readonly (readonly [what: string, Partial<StatusInput>, health: st
       ['something speaks against the primary: new clients wait until it has answered'],
     ],
     [
+      'a primary in doubt, where nobody waits',
+      { suspected: true, holdTimeoutMs: 0 },
+      'warning',
+      ['something speaks against the primary: it is asked whether it still is one'],
+    ],
+    [
       'a standby that is down',
       { observations: new Map([...SEEN, ['b:5432', failed('b')]]) },
       'warning',
