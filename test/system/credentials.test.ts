@@ -73,6 +73,28 @@ test('from elsewhere, by a drop-in', async () => {
   await machine.write(DROP_IN, '[Service]\nLoadCredential=\nLoadCredential=pgpassword:/srv/secret\n');
   await restart();
   await assertServes();
+  await machine.write(PASSWORD_FILE, WRONG, '600');
+  await machine.systemctl('reload', SERVICE);
+});
+
+test('a new one fails a reload, which could not bring it along, and a restart takes it', async () => {
+  const reload = async (): Promise<number | null> => (await machine.run(['systemctl', 'reload', SERVICE])).status;
+  await configure(machine);
+  await restart();
+  assert.is(await reload(), 0);
+  const pid = await mainPid(machine);
+  const mark = await machine.mark();
+  await machine.write(PASSWORD_FILE, WRONG, '600');
+  assert.is.not(await reload(), 0);
+  const line = await machine.logged(/pgpassword has changed/, { unit: SERVICE, after: mark });
+  assert.match(line.message, `systemctl restart ${SERVICE}`);
+  await assertServes();
+  assert.is(await mainPid(machine), pid);
+  await restart();
+  await eventually('no primary', async () => (await samples(machine)).get('pg_gateway_has_primary') === 0);
+  await assertHidden(WRONG);
+  await machine.succeed(['rm', PASSWORD_FILE]);
+  assert.is(await reload(), 0, 'there is nothing to take');
 });
 
 test('encrypted with systemd-creds', async () => {

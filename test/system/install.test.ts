@@ -76,9 +76,17 @@ test('without candidates the service fails once and stays down', async () => {
   assert.match(own[0]?.message ?? '', /candidates/i);
 });
 
+test('what root has in its home says nothing about the service', async () => {
+  await configure(machine, 'sslmode = "verify-full"\n');
+  await machine.write('/root/.postgresql/root.crt', '');
+  assert.is.not((await machine.run(['systemctl', 'start', SOCKET])).status, 0, 'the service has no root certificate');
+});
+
 test('configured later, it works without more', async () => {
   const cluster = await Cluster.create(machine);
   await configure(machine);
+  // Without its key it would be an error, if it counted.
+  await machine.write('/root/.postgresql/postgresql.crt', '');
   await machine.systemctl('reset-failed');
   await machine.systemctl('enable', '--now', SOCKET);
   assert.is(await cluster.query('SELECT inet_server_port()'), String(Cluster.primary));
@@ -103,6 +111,12 @@ test('installed again, it is what it was', async () => {
 });
 
 test('purging leaves nothing', async () => {
+  const wants = '/etc/systemd/system/sockets.target.wants';
+  await machine.write('/etc/default/pg-gateway-sales', 'PGPASSWORD=secret\n', '600');
+  await machine.succeed(['install', '-d', wants]);
+  for (const kind of ['pg-gateway', 'pg-gateway-control']) {
+    await machine.succeed(['ln', '-s', `/lib/systemd/system/${kind}@.socket`, `${wants}/${kind}@sales.socket`]);
+  }
   await machine.succeed(['apt-get', 'purge', '-y', 'pg-gateway']);
   const left = await machine.succeed([
     ...['find', '/etc', '/usr', '/var/lib', '/run', '/opt', '-name', '*pg-gateway*'],

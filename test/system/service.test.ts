@@ -11,6 +11,11 @@ import type { Machine } from './machine.js';
 
 const test = suite('service');
 
+/** Connections are made, and nothing is ever said. */
+const SILENT_SERVER = `import socket, time
+server = socket.create_server(('127.0.0.1', 6543))
+time.sleep(600)`;
+
 let machine: Machine;
 let cluster: Cluster;
 
@@ -166,6 +171,22 @@ test('nothing that anybody can read has the password', async () => {
     systemctl status --no-pager --full ${SERVICE}
     cat /proc/$(systemctl show --value --property MainPID ${SERVICE})/environ | tr '\\0' '\\n'`);
   assert.not.match(everything, PROBE_PASSWORD);
+});
+
+test('a start that waits for a server may take longer than TimeoutStartSec=', async () => {
+  machine.start(['python3', '-c', SILENT_SERVER]);
+  await eventually('it to listen', async () => (await machine.succeed(['ss', '-Hltn', 'sport = :6543'])) !== '');
+  await configure(machine, 'connect_timeout_ms = 4000\n', [...Cluster.candidates, '127.0.0.1:6543']);
+  await machine.write('/etc/systemd/system/pg-gateway.service.d/hasty.conf', '[Service]\nTimeoutStartSec=1\n');
+  await machine.systemctl('daemon-reload');
+  // What is remembered of the cluster would spare it the wait.
+  await machine.systemctl('stop', SERVICE, SOCKET);
+  await machine.systemctl('clean', '--what=state', SERVICE);
+  const begun = performance.now();
+  await machine.systemctl('start', SOCKET, SERVICE);
+  assert.ok(performance.now() - begun > 3000, 'it has waited');
+  assert.is(await machine.property(SERVICE, 'NRestarts'), '0');
+  assert.is(await cluster.query('SELECT 1'), '1');
 });
 
 test('stopping the sockets and the service ends all', async () => {

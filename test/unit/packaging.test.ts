@@ -2,9 +2,12 @@
 // What is shipped around the program must not drift from it: manual, completion,
 // units, and the papers of the Debian package. (Of settings: config-docs.test.ts.)
 
-import { execFileSync, spawnSync } from 'node:child_process';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import type { SpawnSyncReturns } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -184,6 +187,44 @@ test('the program as it is shipped is a few files, and runs without the packages
     assert.match(versionLine, /^pg-gatewayctl \d+\.\d+\.\d+\n$/u);
   } finally {
     rmSync(folder, { recursive: true });
+  }
+});
+
+test('the test of the installed package waits for the words that the program says', () => {
+  const [words = ''] = matches(read('debian/tests/unconfigured'), /grep -c '([^']*)'/gu);
+  const { status, stderr } = spawnSync(
+    process.execPath,
+    [join(PROJECT_ROOT, 'dist/main.js'), '--check-config', '--quiet', '--config', '/dev/null'],
+    { encoding: 'utf8', env: { PATH: process.env['PATH'], HOME: '/nonexistent' } },
+  );
+  assert.is(status, EXIT.CONFIG);
+  assert.is(stderr.split('\n').filter((line) => words !== '' && line.includes(words)).length, 1, stderr);
+});
+
+test('the health check of the image asks where the metrics are', async () => {
+  const command = /^HEALTHCHECK .*?CMD (\[.*?\]\n)/msu.exec(read('packaging/Dockerfile'))?.[1] ?? '';
+  const [, ...args] = JSON.parse(command.replaceAll('\\\n', '')) as readonly string[];
+  let status = 200;
+  const server = createServer((request, response) => {
+    response.writeHead(request.url === '/readyz' ? status : 404).end();
+  });
+  server.listen(0, '127.0.0.7');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  const check = async (host: string): Promise<number | null> => {
+    const env = { PATH: process.env['PATH'], METRICS_HOST: host, METRICS_PORT: String(port) };
+    const child = spawn(process.execPath, args, { env, stdio: 'ignore' });
+    const [code] = (await once(child, 'exit')) as [number | null];
+    return code;
+  };
+  try {
+    assert.is(await check('127.0.0.7'), 0);
+    status = 503;
+    assert.is(await check('127.0.0.7'), 1);
+    status = 200;
+    assert.is(await check('::'), 1, 'on this machine there is nobody');
+  } finally {
+    server.close();
   }
 });
 
