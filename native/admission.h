@@ -29,7 +29,7 @@ class Admission {
     std::uint32_t per_second = 0;
   };
   // More who are turned away are not told why: each takes a descriptor for as long as it likes
-  // to be silent, up to the start-up deadline.
+  // to be silent, up to the start-up deadline; and no longer several, if it asks to cancel a query.
   static constexpr std::uint32_t kMostTold = 1024;
 
   Admission();

@@ -59,6 +59,7 @@ void Session::begin(UniqueFd client_socket, bool tcp, const Kept& place) {
   backend_gone_ = false;
   end_reason = EndReason::kCount;
   reject_counted = false;
+  last_deadline_ns = 0;
   held_since_ns = 0;
   hold_errno = 0;
   client_left = false;

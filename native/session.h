@@ -23,12 +23,13 @@
 //   kStarting   kConnecting its route was withdrawn on proof, and there is another
 //   kStarting   kHeld       the backend serves nobody now, or its route was withdrawn on proof
 //   kStarting   kRejecting  likewise, and it cannot wait (any longer)
-//   kStarting   kClosing    the client went away
+//   kStarting   kClosing    the client went away, or is one too many, and its time is over
 //   kConnecting kHeld       it did not, or its route was withdrawn on proof
 //   kConnecting kRejecting  likewise, and it cannot wait (any longer)
-//   kConnecting kClosing    the client went away
-//   kRelaying   kClosing    both directions ended, one failed, or it was cut
-//   kRejecting  kConnecting it was one too many, and only asks to cancel another's query
+//   kConnecting kClosing    the client went away, or is one too many, and its time is over
+//   kRelaying   kClosing    both directions ended, one failed, it was cut, or its time is over
+//   kRejecting  kConnecting it was one too many, and only asks to cancel another's query: for no
+//                           longer than it would have been told to leave
 //   kRejecting  kClosing    the client was answered and left, or its time is over
 //   kClosing    kFree       reaped at the end of the loop's turn
 //
@@ -138,6 +139,8 @@ class Session {
   std::unique_ptr<Rejection> rejection;
   std::int64_t connect_started_ns = 0;
   std::int64_t deadline_ns = 0;  // of silence, waiting, connecting, rejecting, a farewell; 0: none
+  // Of one too many that is passed on all the same: none of its deadlines is later; 0: it is none.
+  std::int64_t last_deadline_ns = 0;
   std::int64_t held_since_ns = 0;  // when it began to wait for a server; 0: it never had to
   std::uint32_t generation = 0;    // told apart in epoll data from the slot's earlier sessions
   // Told apart in epoll data from the backend sockets this slot had before. Only grows.

@@ -193,6 +193,7 @@ class Worker {
   void advance_rejection(std::uint32_t slot);
   void count_rejection(std::uint32_t slot);
   void pass_on_cancel(std::uint32_t slot);
+  void cancel_expired(std::uint32_t slot);
   void relay(std::uint32_t slot);
   void session_event(std::uint32_t slot, Side side, std::uint32_t events);
   void apply(const RouteUpdate& update);
@@ -201,6 +202,7 @@ class Worker {
   // What the client's socket has to say comes once more. False: errno tells why.
   bool watch_again(std::uint32_t slot);
   void set_deadline(std::uint32_t slot, std::int64_t at_ns);
+  void clear_deadline(std::uint32_t slot);
   void deadline_passed(std::uint32_t slot);
   void enqueue(std::uint32_t slot);
 

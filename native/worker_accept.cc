@@ -72,10 +72,11 @@ UniqueFd Worker::make_socket(int family) const {
 
 // Asked before a client is accepted: it is better off in the queue of the listening socket.
 bool Worker::can_take_another(const Listening& listening) const {
-  // A session has two sockets, and when both directions are stuck four ends of pipes; one that
-  // is turned away has one.
+  // A session has two sockets, and when both directions are stuck four ends of pipes: one that is
+  // turned away too, if it asks to cancel a query.
   constexpr std::int64_t kMostOfOne = 6;
-  const std::int64_t most = kMostOfOne * admission_->clients() + Admission::kMostTold;
+  const std::int64_t clients = std::int64_t{admission_->clients()} + Admission::kMostTold;
+  const std::int64_t most = kMostOfOne * clients;
   return most < settings_.bounds.clients ||
          next_descriptor(listening.fd) < settings_.bounds.clients;
 }

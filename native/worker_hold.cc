@@ -30,6 +30,9 @@ bool Worker::must_wait() const {
 // `error`: what it is told when it has waited long enough.
 void Worker::hold(std::uint32_t slot, RejectReason reason, int error) {
   Session& session = sessions_[slot];
+  // One too many that asks to cancel a query takes no place of those that wait; and without a
+  // server there is nothing to cancel.
+  if (session.standing == Standing::kBeingTold) return turn_away(slot, reason);
   const std::int64_t now = monotonic_ns();
   const bool had_its_turn = wants_server(session.state());
   const bool first = session.held_since_ns == 0;
@@ -61,7 +64,7 @@ void Worker::hold(std::uint32_t slot, RejectReason reason, int error) {
   if (session.client_left) turn_away(slot, RejectReason::kGaveUp);
 }
 
-// A held client is told nothing: it has left, or the gateway stops.
+// The client is told nothing: it has left, it is not to wait, or the gateway stops.
 void Worker::turn_away(std::uint32_t slot, RejectReason reason) {
   counters_.rejected[reason].add();
   session_log_.turned_away(slot, sessions_[slot], reason);

@@ -124,8 +124,8 @@ void Worker::advance_rejection(std::uint32_t slot) {
   }
 }
 
-// Who cancels a query may be about to make room, and takes none for longer than the server needs
-// to read 16 bytes: no limit of clients keeps it out. There are no more than may be told.
+// Who cancels a query may be about to make room, and takes none for longer than it may take to be
+// told why it is turned away: no limit of clients keeps it out. There are no more than may be told.
 void Worker::pass_on_cancel(std::uint32_t slot) {
   Session& session = sessions_[slot];
   const bool one_too_many = session.reject_reason == RejectReason::kTooManyClients ||
@@ -133,9 +133,21 @@ void Worker::pass_on_cancel(std::uint32_t slot) {
   // Its events so far were of another life: they come again.
   if (!one_too_many || must_wait() || !watch_again(slot)) return close_session(slot);
   session.rejection.reset();
+  session.last_deadline_ns = session.deadline_ns;
   session.transition(SessionState::kConnecting);
   counters_.active.add();
   start_connect(slot);
+}
+
+// It has had its time, whichever side does not hang up: others want to be told, or to cancel.
+void Worker::cancel_expired(std::uint32_t slot) {
+  const Session& session = sessions_[slot];
+  if (session.state() == SessionState::kRejecting) return close_session(slot);
+  if (session.state() == SessionState::kRelaying && session.end_reason != EndReason::kCount) {
+    return end_session(slot, session.end_reason);
+  }
+  // None of its sides has ended it: it is one too many still.
+  turn_away(slot, session.reject_reason);
 }
 
 // Once for each client: under the reason it was turned away for, or as one that never

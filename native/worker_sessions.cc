@@ -135,7 +135,7 @@ void Worker::finish_connect(std::uint32_t slot) {
     error = ECONNREFUSED;
   }
   if (error != 0) return connect_failed(slot, error);
-  session.deadline_ns = 0;
+  clear_deadline(slot);
   counters_.servers[session.server].connected(monotonic_ns() - session.connect_started_ns);
   start_session(slot);
 }
@@ -229,13 +229,23 @@ void Worker::enqueue(std::uint32_t slot) {
 }
 
 void Worker::set_deadline(std::uint32_t slot, std::int64_t at_ns) {
-  sessions_[slot].deadline_ns = at_ns;
-  deadlines_.push(at_ns, {slot, sessions_[slot].generation});
+  Session& session = sessions_[slot];
+  if (session.last_deadline_ns != 0) at_ns = std::min(at_ns, session.last_deadline_ns);
+  session.deadline_ns = at_ns;
+  deadlines_.push(at_ns, {slot, session.generation});
+}
+
+// What it was for has come, or its time is over.
+void Worker::clear_deadline(std::uint32_t slot) {
+  Session& session = sessions_[slot];
+  session.deadline_ns = 0;
+  if (session.last_deadline_ns != 0) set_deadline(slot, session.last_deadline_ns);
 }
 
 void Worker::deadline_passed(std::uint32_t slot) {
   Session& session = sessions_[slot];
-  session.deadline_ns = 0;
+  if (session.deadline_ns == session.last_deadline_ns) return cancel_expired(slot);
+  clear_deadline(slot);
   switch (session.state()) {
     case SessionState::kConnecting:
       connect_failed(slot, ETIMEDOUT);

@@ -81,64 +81,6 @@ TEST_CASE("at the limit of clients the next is told 53300, and who leaves makes 
   CHECK(gateway.engine().clients() == 0);
 }
 
-TEST_CASE("at the limit a CancelRequest is passed on, and nothing else") {
-  const std::string cancel("\0\0\0\x10\x04\xd2\x16\x2e\0\0\0\1\0\0\0\2", 16);
-  const std::string ssl_request("\0\0\0\x08\x04\xd2\x16\x2f", 8);
-  const UniqueFd backend = test::listen_tcp();
-  Settings settings;
-  settings.limits = {2, 1};
-  RejectReason reason = RejectReason::kTooManyOfOneHost;
-  SUBCASE("of one address, where clients are held") {
-    settings.hold_timeout_ns = 10'000 * kMs;
-  }
-  SUBCASE("of all clients, where nobody is held") {
-    settings.limits = {1, 0};
-    reason = RejectReason::kTooManyClients;
-  }
-  Gateway gateway(1, settings);
-  gateway.route(backend.get());
-  const UniqueFd first = gateway.connect_and_speak();
-  const UniqueFd firsts_server = test::accept_one(backend.get());
-  REQUIRE(firsts_server.valid());
-  for (const bool asks_for_tls : {false, true}) {
-    CAPTURE(asks_for_tls);
-    const UniqueFd client = gateway.connect();
-    if (asks_for_tls) {
-      REQUIRE(test::send_all(client.get(), ssl_request));
-      REQUIRE(test::receive(client.get(), 1) == "N");
-    }
-    REQUIRE(test::send_all(client.get(), cancel));
-    const UniqueFd server = test::accept_one(backend.get());
-    REQUIRE(server.valid());
-    CHECK(test::receive(server.get(), cancel.size()) == cancel);
-    CHECK(gateway.active() == 2);
-    // The server has nothing to say, and hangs up: so does the gateway.
-    ::shutdown(server.get(), SHUT_WR);
-    CHECK(test::receive_to_end(client.get()).bytes.empty());
-    ::shutdown(client.get(), SHUT_WR);
-    CHECK(eventually([&] { return gateway.active() == 1; }));
-  }
-  CHECK(gateway.rejected(reason) == 0);
-  CHECK(gateway.engine().clients() == 1);
-  CHECK(has(told(gateway.connect()), "C53300"));
-  // Who has hung up already is delivered as well.
-  UniqueFd gone = gateway.connect();
-  REQUIRE(test::send_all(gone.get(), cancel));
-  ::shutdown(gone.get(), SHUT_WR);
-  const UniqueFd server = test::accept_one(backend.get());
-  CHECK(test::receive_to_end(server.get()).bytes == cancel);
-  // The beginning of one would keep a server waiting.
-  const UniqueFd half = gateway.connect();
-  REQUIRE(test::send_all(half.get(), cancel.substr(0, 8)));
-  CHECK(test::receive_to_end(half.get()).bytes.empty());
-  CHECK_FALSE(test::accept_one(backend.get(), 0).valid());
-  // Without a server there is nothing to cancel.
-  gateway.no_route();
-  const UniqueFd late = gateway.connect();
-  REQUIRE(test::send_all(late.get(), cancel));
-  CHECK(test::receive_to_end(late.get()).bytes.empty());
-}
-
 TEST_CASE("one address has no more than its share, and keeps nobody else out") {
   const UniqueFd backend = test::listen_tcp();
   Settings settings;
