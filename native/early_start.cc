@@ -74,13 +74,13 @@ EarlyStart start_early() {
       notify_socket == nullptr) {
     return {};
   }
-  auto store = std::make_unique<NotifyFdStore>();
-  if (store->open(notify_socket)) return {};
   EngineOptions options;
+  options.keep_with(notify_socket);
+  // Nothing has been touched yet: whoever starts an engine later tries again, and says why not.
+  if (options.no_fd_store) return {};
   options.stored = stored_fds(count);
-  if (!options.stored.ledger.valid() && options.stored.segments.empty()) return {};
+  if (options.stored.empty()) return {};
   raise_descriptor_limit();
-  options.fd_store = std::move(store);
   options.accepting = false;
   options.as_before = true;
   auto engine = std::make_unique<Engine>([](void*) {}, nullptr);

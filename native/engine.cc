@@ -28,6 +28,12 @@ void do_as_before(const Ledger::SetUp& before, EngineOptions& options) {
 
 }  // namespace
 
+void EngineOptions::keep_with(const std::string& notify_socket) {
+  auto store = std::make_unique<NotifyFdStore>();
+  no_fd_store = store->open(notify_socket);
+  if (!no_fd_store) fd_store = std::move(store);
+}
+
 SysError Engine::start(EngineOptions options) {
   accepting_ = options.accepting;
   std::vector<Survivor> survivors;
@@ -55,9 +61,13 @@ SysError Engine::start(EngineOptions options) {
   return {};
 }
 
-// An error: there are sessions, which another start may be able to take up.
+// An error: there are sessions, or what an earlier process knew, which another start may be able to
+// take up. The service manager would keep every connection open, and nobody would serve it.
 SysError Engine::open_store(EngineOptions& options, std::vector<Survivor>& survivors) {
-  if (options.fd_store == nullptr) return {};
+  if (options.fd_store == nullptr) {
+    recovery_.problem = options.no_fd_store;
+    return options.stored.empty() ? SysError{} : options.no_fd_store;
+  }
   const bool has_sessions = !options.stored.segments.empty();
   store_ = std::make_unique<SessionStore>(std::move(options.fd_store));
   if (SysError error = store_->open(std::move(options.stored), survivors, recovery_)) {

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -30,6 +31,12 @@ struct EngineOptions {
   StoredFds stored;
   // Whatever is said above, the workers are as many, and as patient, as those of that process.
   bool as_before = false;
+  // Why there is no fd_store where there was to be one.
+  SysError no_fd_store;
+
+  // Keeps sessions with the service manager that listens there ($NOTIFY_SOCKET). That it cannot be
+  // reached is start()'s to judge.
+  void keep_with(const std::string& notify_socket);
 };
 
 class Engine final : private FailureSink {
@@ -46,8 +53,8 @@ class Engine final : private FailureSink {
   Engine& operator=(const Engine&) = delete;
 
   // Starts the workers; the sessions of an earlier process go on at once. On an error the
-  // workers that had started are stopped again. That nothing can be kept is no error, unless there
-  // are sessions that were kept, and that another start may be able to take up.
+  // workers that had started are stopped again. That nothing can be kept is no error, unless
+  // something was kept, and another start may be able to take it up.
   SysError start(EngineOptions options);
   // What became of the sessions of an earlier process.
   const RecoveryReport& recovery() const { return recovery_; }

@@ -87,11 +87,7 @@ EngineOptions options_of(const Napi::Object& given, StoredFds stored) {
     options.settings = settings_of(given);
   }
   options.accepting = false;
-  if (!given.Has("notifySocket")) return options;
-  auto store = std::make_unique<NotifyFdStore>();
-  if (!store->open(given.Get("notifySocket").As<Napi::String>())) {
-    options.fd_store = std::move(store);
-  }
+  if (given.Has("notifySocket")) options.keep_with(given.Get("notifySocket").As<Napi::String>());
   return options;
 }
 

@@ -56,6 +56,7 @@ struct StoredFds {
 
   // False: not a name that this program gives. Takes the descriptor only if it is.
   bool take(const std::string& name, UniqueFd& fd);
+  bool empty() const { return !ledger.valid() && segments.empty(); }
 
   UniqueFd ledger;
   std::map<std::uint32_t, std::pair<UniqueFd, UniqueFd>> segments;  // in, out
@@ -104,7 +105,8 @@ struct RecoveryReport {
   std::uint32_t cut = 0;        // whole, and to be ended: see Survivor
   std::uint64_t bytes_in_pipes = 0;
   std::int64_t took_ns = 0;
-  SysError problem;  // why nothing could be taken over; none if it could, or nothing was there
+  // Why nothing could be taken over, or why nothing is kept; none if it could, and is.
+  SysError problem;
   std::optional<std::string> note;
 };
 

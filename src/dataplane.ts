@@ -103,7 +103,7 @@ export interface Recovery {
   readonly bytesInPipes: number;
   /** How long it took, milliseconds. */
   readonly ms: number;
-  /** Why nothing could be taken over. */
+  /** Why nothing could be taken over, or why nothing is kept although it should be. */
   readonly problem?: string;
   /** The last one of the earlier process. */
   readonly note?: string;

@@ -56,7 +56,8 @@ export interface Beginning {
  * @throws GatewayError CONFIG_INVALID, CONFIG_UNREADABLE, DATAPLANE_LOAD, DATAPLANE_START
  */
 export function begin({ load, restore, inherited, notifySocket }: BeginOptions): Beginning {
-  const keeping = { ...(notifySocket === undefined ? {} : { notifySocket }), stored: inherited.stored };
+  const hasManager = notifySocket !== undefined && notifySocket !== '';
+  const keeping = { ...(hasManager ? { notifySocket } : {}), stored: inherited.stored };
   let rejected: ConfigError;
   try {
     const config = load();

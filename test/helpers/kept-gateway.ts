@@ -7,10 +7,14 @@ import type { GatewayOptions } from './gateway.js';
 import type { Target } from './psql.js';
 import { ServiceManager } from './service-manager.js';
 
+/** Starts a program whose service manager does not listen. */
+export const UNHEARD: readonly string[] = ['env', 'NOTIFY_SOCKET=@pg-gateway-test-nobody'];
+
 export class KeptGateway {
   readonly #manager: ServiceManager;
   readonly #early: boolean;
   #limit: readonly string[] = [];
+  #notify: readonly string[] = [];
   #options: GatewayOptions;
   #current: Gateway;
 
@@ -60,6 +64,11 @@ export class KeptGateway {
     this.#limit = count === undefined ? [] : ['prlimit', `--nofile=${count}:${count}`];
   }
 
+  /** Whether the processes from the next on find nobody at NOTIFY_SOCKET. */
+  loseManager(lost: boolean): void {
+    this.#notify = lost ? UNHEARD : [];
+  }
+
   /** Ends the process by a signal and starts the next one, as systemd would. */
   async restart(signal: NodeJS.Signals, meanwhile?: () => Promise<void>): Promise<Gateway> {
     this.#current.kill(signal);
@@ -73,7 +82,7 @@ export class KeptGateway {
     await meanwhile?.();
     this.#current = await Gateway.start({
       ...this.#options,
-      launcher: this.#manager.launcherBy(this.#limit, this.#early),
+      launcher: this.#manager.launcherBy([...this.#limit, ...this.#notify], this.#early),
     });
     await last.close();
     return this.#current;

@@ -8,8 +8,8 @@ import { join } from 'node:path';
 
 import { succeed } from '../helpers/child.js';
 import { freezeIfPermitted, threadIds } from '../helpers/freeze-thread.js';
-import type { Gateway } from '../helpers/gateway.js';
-import { disturbed, KeptGateway } from '../helpers/kept-gateway.js';
+import { Gateway } from '../helpers/gateway.js';
+import { disturbed, KeptGateway, UNHEARD } from '../helpers/kept-gateway.js';
 import { temporaryFolder } from '../helpers/paths.js';
 import { PgSession, queryMessage } from '../helpers/pg-session.js';
 import { plainEnvironment, postgresProgram, SUPERUSER } from '../helpers/postgres-install.js';
@@ -169,6 +169,32 @@ test('a start with fewer descriptors than the sessions need is refused, and lose
       session.close();
     }
   });
+});
+
+test('a start that cannot reach its service manager is refused, and loses none', async () => {
+  await withGateway(async (gateway) => {
+    const session = await PgSession.open(gateway.clients);
+    gateway.loseManager(true);
+    const failure = await gateway.restart('SIGKILL').then(() => 'it has started', String);
+    assert.match(failure, 'code=DATAPLANE_START');
+    assert.match(failure, 'connect: Connection refused (ECONNREFUSED)');
+    gateway.loseManager(false);
+    await gateway.next();
+    assert.equal(await session.query('SELECT pg_backend_pid()'), [String(session.processId)]);
+    session.close();
+  });
+});
+
+test('where nothing was kept it starts without its service manager, and says that it keeps nothing', async () => {
+  const launcher = [...UNHEARD, process.execPath];
+  const gateway = await Gateway.start({ candidates: [cluster.primary.candidate], launcher });
+  try {
+    const reason = 'connect: Connection refused (ECONNREFUSED)';
+    await gateway.logged('sessions will end with this process', { reason });
+    assert.is(await query(gateway.clients, 'SELECT 1'), '1');
+  } finally {
+    await gateway.close();
+  }
 });
 
 test('what was under way while nobody was there arrives afterwards', async () => {

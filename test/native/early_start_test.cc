@@ -129,7 +129,9 @@ std::string leaves_alone(std::uint64_t which) {
   if (which == 3) ::setenv("LISTEN_FDS", "3x", 1);
   if (which == 4) ::setenv("LISTEN_FDNAMES", "a:b:c:d", 1);
   if (which == 4) ::setenv("LISTEN_FDS", "4", 1);
-  if (start_early().engine != nullptr) return "started";
+  if (which == 5) ::setenv("NOTIFY_SOCKET", test::kNobodysSocket, 1);
+  const EarlyStart early = start_early();
+  if (early.engine != nullptr || early.error) return "started";
   for (int fd = kFirstFd; fd < kFirstFd + 4; ++fd) {
     if (::fcntl(fd, F_GETFD) < 0) return "a descriptor is closed";
   }
@@ -177,5 +179,10 @@ TEST_CASE("early start: a session goes on as it was, and then in another engine"
 
 TEST_CASE("early start: an environment of somebody else's is left alone") {
   const std::string problem = test::run_forked(0, 5, 1, leaves_alone);
+  CHECK_MESSAGE(problem.empty(), problem);
+}
+
+TEST_CASE("early start: where the service manager does not listen the engine after it has to say") {
+  const std::string problem = test::run_forked(5, 1, 1, leaves_alone);
   CHECK_MESSAGE(problem.empty(), problem);
 }

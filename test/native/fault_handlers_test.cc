@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "fault_points.h"
 #include "gateway.h"
@@ -139,6 +140,40 @@ TEST_CASE("an answer that cannot be looked at is the client's all the same" *
   CHECK(test::receive(client.get(), 9) == "an answer");
   CHECK(test::fault_has_struck());
   CHECK(gateway.failures() == 0);
+}
+
+TEST_CASE("where the service manager cannot be reached what was kept is left to the next start") {
+  Shelf shelf;
+  KeptSessions sessions(shelf);
+  const std::string refused = "connect: Connection refused (ECONNREFUSED)";
+  const auto start = [](Engine& engine, StoredFds stored) {
+    EngineOptions options;
+    options.stored = std::move(stored);
+    options.keep_with(test::kNobodysSocket);
+    return engine.start(std::move(options));
+  };
+  {
+    Engine engine([](void*) {}, nullptr);
+    CHECK(start(engine, shelf.copies()).text() == refused);
+  }
+  {
+    Engine engine([](void*) {}, nullptr);
+    StoredFds ledger = shelf.copies();
+    ledger.segments.clear();
+    CHECK(start(engine, std::move(ledger)).text() == refused);
+  }
+  {
+    // Nothing was kept: it serves who comes, and says that they end with it.
+    Engine engine([](void*) {}, nullptr);
+    CHECK_FALSE(start(engine, {}));
+    CHECK_FALSE(engine.keeps_sessions());
+    CHECK(engine.recovery().problem.text() == refused);
+  }
+  const Gateway gateway(shelf);
+  CHECK(gateway.started());
+  bool survived[KeptSessions::kKinds] = {};
+  CHECK(sessions.go_on(survived) == "");
+  for (const bool each : survived) CHECK(each);
 }
 
 TEST_CASE("where peeking at what is parked cannot begin or end, the start is refused" *

@@ -95,10 +95,10 @@ StoredFds FaultRig::copies() {
 
 // An engine that works as the one before did, and gives way to the next.
 SysError FaultRig::start_early(StoredFds& stored) {
-  auto store = std::make_unique<NotifyFdStore>();
-  if (SysError error = store->open(manager_.notify_socket())) return error;
   EngineOptions options;
-  options.fd_store = std::move(store);
+  options.keep_with(manager_.notify_socket());
+  // As early_start.cc has it: the next one tries again.
+  if (options.no_fd_store) return {};
   options.stored = std::move(stored);
   options.accepting = false;
   options.as_before = true;
@@ -122,18 +122,22 @@ SysError FaultRig::try_to_start() {
   if (engines_ > 0) {
     if (SysError error = start_early(stored)) return error;
   }
-  auto store = std::make_unique<NotifyFdStore>();
-  if (SysError error = store->open(manager_.notify_socket())) return error;
+  const bool has_kept = !stored.empty();
+  EngineOptions options{1, settings_, false, nullptr, std::move(stored)};
+  options.keep_with(manager_.notify_socket());
   auto engine = std::make_unique<Engine>([](void*) {}, nullptr);
-  if (SysError error = engine->start({1, settings_, false, std::move(store), std::move(stored)})) {
-    return error;
-  }
+  if (SysError error = engine->start(std::move(options))) return error;
   const auto refuse = [&](SysError error) {
     engine->stop(0, true);
     return error;
   };
-  // The daemon would go on without; here it is a start like any other that came to nothing.
-  if (!engine->keeps_sessions()) return refuse(engine->recovery().problem);
+  // The daemon would go on without; here it is a start like any other that came to nothing. But it
+  // would have lost what was kept.
+  if (!engine->keeps_sessions()) {
+    const SysError problem = engine->recovery().problem;
+    if (has_kept) fail("what was kept was given up: " + problem.text());
+    return refuse(problem);
+  }
   engine->write_note("route");
   if (SysError error = engine->adopt(listener.get())) return refuse(error);
   (void)listener.release();

@@ -13,6 +13,9 @@
 
 namespace pg_gateway::test {
 
+// A NOTIFY_SOCKET at which nobody listens: ECONNREFUSED.
+inline constexpr const char* kNobodysSocket = "@pg-gateway nobody listens here";
+
 class Shelf {
  public:
   // A store that puts everything on this shelf.
