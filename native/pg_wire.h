@@ -32,8 +32,9 @@ struct StartupHeader {
 };
 
 inline constexpr std::size_t kStartupHeaderBytes = 8;
-// MAX_STARTUP_PACKET_LENGTH: PostgreSQL itself refuses more.
-inline constexpr std::uint32_t kMaxStartupBytes = 10000;
+// MAX_STARTUP_PACKET_LENGTH, which the length itself does not count for (ProcessStartupPacket() in
+// PostgreSQL's src/backend/postmaster/postmaster.c), and that: PostgreSQL itself refuses more.
+inline constexpr std::uint32_t kMaxStartupBytes = 10000 + 4;
 // What follows the header of a CancelRequest: the process id, and a key of four bytes, since
 // protocol 3.2 of up to 256.
 inline constexpr std::uint32_t kMinCancelRest = 8;

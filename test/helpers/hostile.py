@@ -37,7 +37,7 @@ STARTUP = struct.pack("!i", len(STARTUP_BODY) + 4) + STARTUP_BODY
 BULK_SQL = b"SELECT repeat('x', 1000000) FROM generate_series(1, 1000)\0"
 BULK_QUERY = b"Q" + struct.pack("!i", len(BULK_SQL) + 4) + BULK_SQL
 SSL_REQUEST = struct.pack("!ii", 8, 80877103)
-BAD_LENGTHS = [0, 1, 3, 4, 7, 10001, 65536, 0x7FFFFFFF, -1, -2147483648]
+BAD_LENGTHS = [0, 1, 3, 4, 7, 10005, 65536, 0x7FFFFFFF, -1, -2147483648]
 
 counts = dict(connected=0, unanswered=0, refused=0, ended=0, sent=0, received=0)
 

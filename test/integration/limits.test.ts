@@ -3,14 +3,14 @@
 
 import { Gateway } from '../helpers/gateway.js';
 import { KeptGateway } from '../helpers/kept-gateway.js';
-import { PgSession } from '../helpers/pg-session.js';
+import { PgSession, startupMessage } from '../helpers/pg-session.js';
 import { createCluster } from '../helpers/postgres.js';
 import type { Cluster } from '../helpers/postgres.js';
 import { psql, query } from '../helpers/psql.js';
 import type { Target } from '../helpers/psql.js';
 import { RawClient } from '../helpers/raw-client.js';
 import { assert, suite } from '../helpers/suite.js';
-import { timed } from '../helpers/wait.js';
+import { eventually, timed } from '../helpers/wait.js';
 
 const test = suite('limits');
 const REJECTED = 'pg_gateway_clients_rejected_total';
@@ -156,6 +156,35 @@ test('clients who take all they can get leave the probes and the metrics theirs'
     assert.is(await query(gateway.clients, 'SELECT 1'), '1');
   } finally {
     for (const client of clients) client.close();
+    await gateway.close();
+  }
+});
+
+test('the longest startup message is that of PostgreSQL, to the byte', async () => {
+  // Where clients are held, what they say is looked at before they have a server.
+  const gateway = await Gateway.start({
+    candidates: [cluster.primary.candidate],
+    env: { HOLD_TIMEOUT_MS: undefined },
+  });
+  const shortest = startupMessage({ application_name: '' }).length;
+  try {
+    await gateway.primaryIs(cluster.primary.candidate);
+    for (const target of [cluster.primary, gateway.clients]) {
+      for (const [bytes, answer] of [
+        [10_004, 'R'],
+        [10_005, ''],
+      ] as const) {
+        const client = await RawClient.connect(target);
+        const message = startupMessage({ application_name: 'x'.repeat(bytes - shortest) });
+        assert.is(message.length, bytes);
+        client.send(message);
+        await eventually('an answer, or an end', () => client.pending.length > 0 || client.end !== 'open');
+        assert.is(client.pending.toString('latin1', 0, 1), answer, `${bytes} bytes to port ${target.port}`);
+        client.close();
+      }
+    }
+    assert.is((await gateway.samples()).get(REJECTED, { reason: 'startup' }), 1);
+  } finally {
     await gateway.close();
   }
 });

@@ -220,7 +220,7 @@ TEST_CASE("what a client sends is passed on exactly once") {
     CHECK(test::receive(server.get(), 8) == "and more");
   }
   SUBCASE("a longest startup message") {
-    std::string longest("\0\0\x27\x10\0\3\0\0", 8);
+    std::string longest("\0\0\x27\x14\0\3\0\0", 8);
     longest += test::pattern_bytes(kMaxStartupBytes - 8);
     CHECK(test::send_all(client.get(), longest));
     server = test::accept_one(backend.get());

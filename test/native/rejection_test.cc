@@ -57,7 +57,7 @@ TEST_CASE("a startup message is answered, whatever pieces it comes in") {
     CHECK(scene.say("\0\0\0\x08\0\3\0\0"s) == RejectProgress::kAnswered);
   }
   SUBCASE("as long as PostgreSQL allows") {
-    std::string longest = "\0\0\x27\x10\0\3\0\0"s;
+    std::string longest = "\0\0\x27\x14\0\3\0\0"s;
     longest.resize(kMaxStartupBytes, 'x');
     test::send_all(scene.client(), longest);
     CHECK(test::eventually(
@@ -124,7 +124,7 @@ TEST_CASE("a CancelRequest that no server reads to its end is not passed on") {
       kCancel.substr(0, 15),                              // a byte less
       "\0\0\0\x0f"s + header + std::string(7, 'k'),       // a key that is too short
       "\0\0\x01\x0d"s + header + std::string(261, 'k'),   // and one that is too long
-      "\0\0\x27\x10"s + header + std::string(9992, 'k'),  // as long as any message may be
+      "\0\0\x27\x14"s + header + std::string(9996, 'k'),  // as long as any message may be
   };
   for (const std::string& row : rows) {
     CAPTURE(row.size());
@@ -152,7 +152,7 @@ TEST_CASE("a CancelRequest in pieces ends in silence") {
 }
 
 TEST_CASE("what is no startup message is malformed") {
-  const std::string rows[] = {"GET / HTTP/1.1\r\n\r\n", "\0\0\x27\x11\0\3\0\0"s,
+  const std::string rows[] = {"GET / HTTP/1.1\r\n\r\n", "\0\0\x27\x15\0\3\0\0"s,
                               "\0\0\0\x07\0\3\0\0"s, "\0\0\0\x10\0\2\0\0"s};
   for (const std::string& row : rows) {
     Scene scene;
