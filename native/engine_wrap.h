@@ -21,8 +21,13 @@ class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
   static void define(Napi::Env env, Napi::Object exports);
 
   // Accepts nobody before startAccepting().
-  // new Engine({ workers, connectTimeoutMs, tcp, logSessions, notifySocket?, stored? },
-  //            onBackendFailure, onAnswer)
+  // new Engine({ workers, ...settings, notifySocket?, stored? }, onBackendFailure, onAnswer)
+  // new Engine({ asBefore, notifySocket?, stored? }, onBackendFailure, onAnswer): with the workers
+  // and the patience of the earlier process
+  // settings: { connectTimeoutMs, tcp: { keepalive, keepalivesIdleS, keepalivesIntervalS,
+  // keepalivesCount, userTimeoutMs }, holdTimeoutMs, maxHeld, releaseRate, maxConnections,
+  // maxConnectionsPerClient, maxConnectionRate, descriptors: { clients, all }, logSessions }
+  // onBackendFailure({ epoch, server, error }): the newest one.
   // onAnswer(number, answer): to listSessions() and killSessions(), by its number; never during the
   // call.
   // With notifySocket (the address) sessions are kept in the service manager's store; stored
@@ -40,13 +45,13 @@ class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
   Napi::Value stop_accepting(const Napi::CallbackInfo& info);
   Napi::Value update_route(
       const Napi::CallbackInfo& info);  // (route | null, cutBelowEpoch, cutReason)
-  Napi::Value configure(
-      const Napi::CallbackInfo& info);  // ({ connectTimeoutMs, tcp, logSessions })
+  Napi::Value configure(const Napi::CallbackInfo& info);  // (settings), all of them
   Napi::Value ping(const Napi::CallbackInfo& info);
   Napi::Value stats(const Napi::CallbackInfo& info);
-  // () -> { kept, recovered, notWhole, missing, bytesInPipes, ms, problem?, note? }
+  // () -> { kept, recovered, notWhole, missing, cut, bytesInPipes, ms, problem?, note? }
   Napi::Value recovery(const Napi::CallbackInfo& info);
-  Napi::Value write_note(const Napi::CallbackInfo& info);  // (text) -> whether it is kept
+  // (text, cutBelowEpoch, cutReason) -> whether it is kept
+  Napi::Value write_note(const Napi::CallbackInfo& info);
   Napi::Value take_session_events(const Napi::CallbackInfo& info);
   // (number, { limit, unix?, client?, clientPort?, server?, idleMs?, port? })
   Napi::Value list_sessions(const Napi::CallbackInfo& info);

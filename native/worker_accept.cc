@@ -110,7 +110,8 @@ void Worker::accept_some(Listening& listening) {
 }
 
 // One that has hung up in the queue without a word is not worth a session. It takes no place of the
-// pace, so that the dead do not keep the living waiting, but for the last one of a turn.
+// pace, so that the dead do not keep the living waiting, but where it is the last that one turn may
+// accept: of the dead at most one in kAcceptBudget counts.
 void Worker::meet_client(UniqueFd socket, bool tcp, const ClientAddress& address, bool is_last) {
   const bool looks = must_speak_first(tcp) || settings_.limits.per_second != 0;
   const FirstWords words = looks ? first_words(socket.get()) : FirstWords::kIncomplete;

@@ -184,8 +184,8 @@ TEST_CASE("who has hung up in the queue keeps nobody waiting, and costs the serv
     clients.push_back(gateway.connect_and_speak());
     const UniqueFd second = test::accept_one(backend.get());
     REQUIRE(second.valid());
-    // One place for sixteen of the dead, one for the living; one by one they would take ten
-    // seconds.
+    // One place for sixteen of the dead at most, one for the living; one by one they would take
+    // ten seconds.
     CHECK(monotonic_ns() - begun_ns < 5000 * kMs);
     CHECK(gateway.rejected(RejectReason::kGaveUp) == kDead);
     CHECK(gateway.accepted() == kDead + 2);
