@@ -6,10 +6,11 @@
 // Owns: the sessions. Thread: its worker's.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
-#include <queue>
+#include <utility>
 #include <vector>
 
 #include "session.h"
@@ -66,15 +67,22 @@ class SessionTable {
 
 // The sessions' deadlines, the earliest first. A session has one at a time, its
 // deadline_ns; the entry of a session that has moved on is dropped when it comes to the
-// front.
+// front. Behind one that is far away there would be ever more of them: when they are most
+// of all, what is still true is taken from the table anew.
 class DeadlineQueue {
  public:
-  void push(std::int64_t at_ns, SessionRef ref) { entries_.push({at_ns, ref}); }
+  // The session has it as its deadline_ns already.
+  void push(SessionTable& table, std::int64_t at_ns, SessionRef ref) {
+    entries_.push_back({at_ns, ref});
+    std::push_heap(entries_.begin(), entries_.end());
+    // As many have been pushed since the last time as there are to look at.
+    if (entries_.size() > 2 * std::size_t{table.slots()} + kFew) rebuild(table);
+  }
 
   // The next session that is still waiting, or null. `at_ns` receives its deadline.
   Session* front(SessionTable& table, std::int64_t& at_ns, std::uint32_t& slot) {
-    for (; !entries_.empty(); entries_.pop()) {
-      const Entry& entry = entries_.top();
+    for (; !entries_.empty(); pop()) {
+      const Entry& entry = entries_.front();
       Session* session = table.find(entry.ref);
       if (session == nullptr || session->deadline_ns != entry.at_ns) continue;
       at_ns = entry.at_ns;
@@ -83,7 +91,13 @@ class DeadlineQueue {
     }
     return nullptr;
   }
-  void pop() { entries_.pop(); }
+  void pop() {
+    std::pop_heap(entries_.begin(), entries_.end());
+    entries_.pop_back();
+  }
+
+  // With those of sessions that have moved on.
+  std::size_t size() const { return entries_.size(); }
 
  private:
   struct Entry {
@@ -91,7 +105,22 @@ class DeadlineQueue {
     SessionRef ref;
     bool operator<(const Entry& other) const { return at_ns > other.at_ns; }  // earliest on top
   };
-  std::priority_queue<Entry> entries_;
+  // Of so few none is worth looking for.
+  static constexpr std::size_t kFew = 1024;
+
+  // In memory of its own size, however much there was before.
+  void rebuild(SessionTable& table) {
+    std::vector<Entry> live;
+    for (std::uint32_t slot = 0; slot < table.slots(); ++slot) {
+      const Session& session = table[slot];
+      if (session.state() == SessionState::kFree || session.deadline_ns == 0) continue;
+      live.push_back({session.deadline_ns, {slot, session.generation}});
+    }
+    std::make_heap(live.begin(), live.end());
+    entries_ = std::move(live);
+  }
+
+  std::vector<Entry> entries_;  // a heap
 };
 
 }  // namespace pg_gateway

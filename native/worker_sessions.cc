@@ -232,7 +232,7 @@ void Worker::set_deadline(std::uint32_t slot, std::int64_t at_ns) {
   Session& session = sessions_[slot];
   if (session.last_deadline_ns != 0) at_ns = std::min(at_ns, session.last_deadline_ns);
   session.deadline_ns = at_ns;
-  deadlines_.push(at_ns, {slot, session.generation});
+  deadlines_.push(sessions_, at_ns, {slot, session.generation});
 }
 
 // What it was for has come, or its time is over.

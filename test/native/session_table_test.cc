@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <vector>
 
 #include "event_tag.h"
@@ -73,7 +74,7 @@ TEST_CASE("deadlines come due in the order of their times, whatever the order th
   for (const std::int64_t at : times) {
     const std::uint32_t slot = occupy(table);
     table[slot].deadline_ns = at;
-    queue.push(at, {slot, table[slot].generation});
+    queue.push(table, at, {slot, table[slot].generation});
   }
   std::vector<std::int64_t> due;
   std::int64_t at = 0;
@@ -93,10 +94,10 @@ TEST_CASE("the deadline of a session that has moved on is nobody's") {
   const std::uint32_t waiting = occupy(table);
   for (const std::uint32_t each : {moved, gone, waiting}) {
     table[each].deadline_ns = 100 + each;
-    queue.push(table[each].deadline_ns, {each, table[each].generation});
+    queue.push(table, table[each].deadline_ns, {each, table[each].generation});
   }
   table[moved].deadline_ns = 500;
-  queue.push(500, {moved, table[moved].generation});
+  queue.push(table, 500, {moved, table[moved].generation});
   vacate(table, gone);
   std::int64_t at = 0;
   std::uint32_t slot = 0;
@@ -107,6 +108,46 @@ TEST_CASE("the deadline of a session that has moved on is nobody's") {
   CHECK(at == 500);
   queue.pop();
   CHECK(queue.front(table, at, slot) == nullptr);
+}
+
+TEST_CASE("behind one that waits for long those that have come and gone take no room") {
+  constexpr std::size_t kFew = 1024;
+  SessionTable table;
+  DeadlineQueue queue;
+  const auto wait = [&](std::uint32_t slot, std::int64_t at) {
+    table[slot].deadline_ns = at;
+    queue.push(table, at, {slot, table[slot].generation});
+  };
+  const std::uint32_t old = occupy(table);
+  wait(old, 1000);
+  std::vector<std::uint32_t> waiting;
+  for (std::int64_t i = 0; i < 10; ++i) {
+    waiting.push_back(occupy(table));
+    wait(waiting.back(), 2000 + i);
+  }
+  std::size_t most = 0;
+  for (std::int64_t i = 0; i < 100'000; ++i) {
+    const std::uint32_t slot = occupy(table);
+    wait(slot, 10'000 + i);
+    // Half of them speak before they leave: each has another deadline then.
+    if (i % 2 == 0) wait(slot, 500'000 + i);
+    table[slot].deadline_ns = 0;
+    vacate(table, slot);
+    most = std::max(most, queue.size());
+  }
+  CHECK(table.slots() == 12);
+  CHECK(most <= 2 * table.slots() + kFew);
+  // Whose deadline is true still has it, once.
+  std::vector<std::int64_t> due;
+  std::int64_t at = 0;
+  std::uint32_t slot = 0;
+  while (queue.front(table, at, slot) != nullptr) {
+    CHECK(slot == (due.empty() ? old : waiting[due.size() - 1]));
+    due.push_back(at);
+    queue.pop();
+  }
+  CHECK(due == std::vector<std::int64_t>{1000, 2000, 2001, 2002, 2003, 2004, 2005, 2006, 2007, 2008,
+                                         2009});
 }
 
 }  // namespace pg_gateway
