@@ -30,7 +30,7 @@ struct Settings {
   std::int64_t hold_timeout_ns = 0;
   // So many may wait, of all workers together.
   std::uint32_t max_held = 1000;
-  // So many of them a second are let go, once there is a server.
+  // So many of them a second are let go, once there is a server; and one for each that comes then.
   std::uint32_t release_rate = 500;
   // How long a client that waits, or is to be told of an error, may take to say what it wants.
   std::int64_t startup_timeout_ns = 10'000'000'000;

@@ -149,6 +149,7 @@ class Worker {
   void hold_expired(std::uint32_t slot);
   void review_held();
   std::int64_t next_release_ns() const;
+  void let_go_first();
   void release_held();
   void look_after_scout();
   bool is_on_route(const Session& session) const;
@@ -159,6 +160,8 @@ class Worker {
   // worker_opening.cc: the first exchange of a session
   bool must_speak_first(bool tcp) const;
   void take_turn(std::uint32_t slot);
+  void await_words(std::uint32_t slot);
+  bool hear_words(std::uint32_t slot, std::uint32_t events);
   void silent_client_event(std::uint32_t slot, std::uint32_t events);
   void start_session(std::uint32_t slot);
   void client_speaks(std::uint32_t slot, std::uint32_t events);

@@ -22,12 +22,16 @@ constexpr std::int64_t kLongestRestNs = 800 * kNsPerMs;
 bool Worker::must_wait() const {
   if (!route_.has_value()) return true;
   if (settings_.hold_timeout_ns == 0) return false;
+  // Behind others, one of whom goes for it: it always finds a place.
+  if (rest_until_ns_ == 0) return !held_.empty();
   // With a route nobody is turned away for want of a place to wait: rather out of turn.
-  return (rest_until_ns_ != 0 || !held_.empty()) && holding_->held() < settings_.max_held;
+  return holding_->held() < settings_.max_held;
 }
 
 // From kFree, kSilent, kConnecting or kStarting: the client waits, its socket unread. `reason` and
 // `error`: what it is told when it has waited long enough.
+// One that comes while others are let go waits behind them, and the first of them goes for it at
+// once, as it would have gone itself: so the queue becomes shorter at the pace, however many come.
 void Worker::hold(std::uint32_t slot, RejectReason reason, int error) {
   Session& session = sessions_[slot];
   // One too many that asks to cancel a query takes no place of those that wait; and without a
@@ -40,8 +44,9 @@ void Worker::hold(std::uint32_t slot, RejectReason reason, int error) {
   if (decided_ && (first ? now : session.held_since_ns) + settings_.hold_timeout_ns <= now) {
     return start_rejection(slot, reason, error);
   }
+  const bool one_goes = first && !had_its_turn && route_.has_value() && rest_until_ns_ == 0;
   // One that was held already, by an earlier process too, has its place for sure.
-  if (!holding_->enter(first ? settings_.max_held : UINT32_MAX)) {
+  if (!holding_->enter(first && !one_goes ? settings_.max_held : UINT32_MAX)) {
     return start_rejection(slot, RejectReason::kTooManyHeld, 0);
   }
   give_up_backend(session);
@@ -61,7 +66,8 @@ void Worker::hold(std::uint32_t slot, RejectReason reason, int error) {
   session.reject_reason = reason;
   session.hold_errno = error;
   set_hold_deadline(slot);
-  if (session.client_left) turn_away(slot, RejectReason::kGaveUp);
+  if (session.client_left) return turn_away(slot, RejectReason::kGaveUp);
+  if (one_goes) let_go_first();
 }
 
 // The client is told nothing: it has left, it is not to wait, or the gateway stops.
@@ -126,6 +132,13 @@ std::int64_t Worker::next_release_ns() const {
   return std::max(release_ns_, rest_until_ns_);
 }
 
+// Its connect may fail at once, and it is the first of the queue again.
+void Worker::let_go_first() {
+  const std::uint32_t slot = held_.front();
+  leave_hold(slot);
+  take_turn(slot);
+}
+
 // Sends held clients to the route: in their order, at the pace that all workers share, and one
 // alone after a failed connect.
 void Worker::release_held() {
@@ -141,8 +154,7 @@ void Worker::release_held() {
       rest_until_ns_ = now + settings_.connect_timeout_ns + kFirstRestNs;
       scout_ = SessionRef{slot, sessions_[slot].generation};
     }
-    leave_hold(slot);
-    take_turn(slot);
+    let_go_first();
   }
 }
 

@@ -29,47 +29,57 @@ bool Worker::is_silent(Session& session) const {
   return must_speak_first(session.tcp_client()) && !has_spoken(session);
 }
 
-// From kFree or kHeld: there is a route, and it is this client's turn.
+// From kFree, kHeld or kSilent: there is a route, and it is this client's turn.
 void Worker::take_turn(std::uint32_t slot) {
   Session& session = sessions_[slot];
   if (is_silent(session)) {
     const bool was_held = session.state() == SessionState::kHeld;
-    counters_.silent.add();
-    session.held_since_ns = 0;
-    session.transition(SessionState::kSilent);
-    set_deadline(slot, session.opened_ns + settings_.startup_timeout_ns);
+    await_words(slot);
     // While it was held nobody looked at what it said, and no event will tell of that again.
-    if (was_held) silent_client_event(slot, session.client_left ? std::uint32_t{EPOLLRDHUP} : 0);
-    return;
+    if (!was_held || !hear_words(slot, session.client_left ? std::uint32_t{EPOLLRDHUP} : 0)) return;
+    // Just now: it is still its turn.
+    counters_.silent.sub();
   }
   counters_.active.add();
   session.transition(SessionState::kConnecting);
   start_connect(slot);
 }
 
-void Worker::silent_client_event(std::uint32_t slot, std::uint32_t events) {
+// From kFree or kHeld: there is a route, and it has not said what it wants.
+void Worker::await_words(std::uint32_t slot) {
+  Session& session = sessions_[slot];
+  counters_.silent.add();
+  session.held_since_ns = 0;
+  session.transition(SessionState::kSilent);
+  set_deadline(slot, session.opened_ns + settings_.startup_timeout_ns);
+}
+
+// In kSilent. True: it has said what it wants.
+bool Worker::hear_words(std::uint32_t slot, std::uint32_t events) {
   Session& session = sessions_[slot];
   session.note_events(Side::kClient, events);
-  if ((events & EPOLLERR) != 0) return turn_away(slot, RejectReason::kGaveUp);
-  switch (first_words(session.client.get())) {
-    case FirstWords::kForeign:
-      return turn_away(slot, RejectReason::kStartup);
-    case FirstWords::kNone:
-      return turn_away(slot, RejectReason::kGaveUp);
-    case FirstWords::kIncomplete:
-      if ((events & kEnded) != 0) turn_away(slot, RejectReason::kGaveUp);
-      return;
-    case FirstWords::kWhole:
-      break;
+  const FirstWords words =
+      (events & EPOLLERR) != 0 ? FirstWords::kNone : first_words(session.client.get());
+  const bool ended = (events & kEnded) != 0;
+  if (words != FirstWords::kWhole) {
+    if (words == FirstWords::kForeign) {
+      turn_away(slot, RejectReason::kStartup);
+    } else if (words == FirstWords::kNone || ended) {
+      turn_away(slot, RejectReason::kGaveUp);
+    }
+    return false;
   }
   session.has_spoken = true;
-  if ((events & kEnded) != 0) session.client_left = true;
+  if (ended) session.client_left = true;
   session.deadline_ns = 0;
+  return true;
+}
+
+void Worker::silent_client_event(std::uint32_t slot, std::uint32_t events) {
+  if (!hear_words(slot, events)) return;
   if (must_wait()) return hold(slot, RejectReason::kNoPrimary, 0);
   counters_.silent.sub();
-  counters_.active.add();
-  session.transition(SessionState::kConnecting);
-  start_connect(slot);
+  take_turn(slot);
 }
 
 // From kConnecting: the backend has accepted.

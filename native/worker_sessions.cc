@@ -79,8 +79,10 @@ void Worker::open_session(NewClient client) {
   session_log_.came(slot, session);
   if (!watch(session.client.get(), slot, Side::kClient))
     return refuse(slot, RejectReason::kResources);
-  if (must_wait()) return hold(slot, RejectReason::kNoPrimary, 0);
-  take_turn(slot);
+  if (!must_wait()) return take_turn(slot);
+  // Who has said nothing yet waits behind nobody: it comes when it speaks.
+  if (route_.has_value() && is_silent(session)) return await_words(slot);
+  hold(slot, RejectReason::kNoPrimary, 0);
 }
 
 // Its descriptors have been closed: there is room for another.

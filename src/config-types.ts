@@ -60,7 +60,7 @@ export interface FailoverConfig {
   readonly holdTimeoutMs: number;
   /** How many clients may wait. 0..1000000 */
   readonly maxHeld: number;
-  /** How many of them a second are let go when there is a server. 1..1000000 */
+  /** How many of them a second are let go when there is a server, beside one for each that comes then. 1..1000000 */
   readonly releaseRate: number;
   readonly cutPolicy: CutPolicy;
 }

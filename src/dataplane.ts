@@ -67,7 +67,7 @@ export interface DataPlaneSettings {
   readonly holdTimeoutMs: number;
   /** How many clients may wait, 0..1000000. */
   readonly maxHeld: number;
-  /** How many of them a second are let go when there is a server, 1..1000000. */
+  /** How many of them a second are let go when there is a server, beside one for each that comes then, 1..1000000. */
   readonly releaseRate: number;
   /** How many clients there may be at once, 1..1000000. */
   readonly maxConnections: number;

@@ -93,9 +93,10 @@ not read from meanwhile, and goes on as soon as there is a primary. When its tim
 primary is available" (57P03). 0 says so at once. (A client has a limit of its own: libpq's connect_timeout.)`,
   'failover.max_held': 'How many clients may wait. More are told so at once (53300).',
   'failover.release_rate': `\
-How many waiting clients a second are sent to a new primary, those that came first before the others. All at once they \
-could overflow its queue of connections (listen_backlog of the kernel, twice max_connections at most), and each costs it \
-a process.`,
+How many waiting clients a second are sent to a new primary, those that came first before the others. Who comes while \
+others still wait queues up behind them, and the first of them goes for it at once, beside these. All together they \
+could overflow the primary's queue of connections (listen_backlog of the kernel, twice max_connections at most), and \
+each costs it a process.`,
   'failover.cut_policy': `\
 When sessions are cut: "proof" cuts a session when its server is proven to be in recovery, or another server to be the \
 primary, and never because a server is slow or silent; "eager" cuts all sessions as soon as there is no proven primary.`,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Clients that wait: for a primary, for a connect that works, and for their turn.
+// Clients that wait: for a primary, and for a connect that works.
 #include <doctest/doctest.h>
 #include <sys/socket.h>
 
@@ -11,6 +11,7 @@
 #include "gateway.h"
 #include "shelf.h"
 #include "support.h"
+#include "waiting.h"
 
 namespace pg_gateway {
 
@@ -18,38 +19,19 @@ namespace {
 
 using test::eventually;
 using test::Gateway;
+using test::hold_clients;
 using test::kMs;
 using test::kStartupMessage;
 using test::patient;
 using test::Received;
 using test::refusing_address;
+using test::startup_of;
 using test::StreamEnd;
+using test::who_is;
 
 bool has_field(const Received& received, const std::string& field) {
   return received.bytes.substr(0, 1) == "E" &&
          received.bytes.find('\0' + field) != std::string::npos;
-}
-
-// A StartupMessage that tells who it is from.
-std::string startup_of(char who) {
-  return std::string("\0\0\0\x10\0\3\0\0user\0", 13) + who + std::string(2, '\0');
-}
-
-char who_is(const UniqueFd& served) {
-  const std::string startup = test::receive(served.get(), 16);
-  return startup.size() == 16 ? startup[13] : '?';
-}
-
-// Clients that say who they are, and are held in that order.
-std::vector<UniqueFd> hold_clients(Gateway& gateway, int count) {
-  std::vector<UniqueFd> clients;
-  const std::uint64_t before = gateway.held();
-  for (int i = 0; i < count; ++i) {
-    clients.push_back(gateway.connect());
-    CHECK(test::send_all(clients.back().get(), startup_of(static_cast<char>('a' + i))));
-    REQUIRE(eventually([&] { return gateway.held() == before + static_cast<unsigned>(i) + 1; }));
-  }
-  return clients;
 }
 
 }  // namespace
@@ -187,29 +169,6 @@ TEST_CASE("a connect to an earlier route that fails makes nobody wait for the pr
   CHECK(gateway.held_ever() == 1);
 }
 
-TEST_CASE("those that came first go first, at the pace") {
-  const UniqueFd backend = test::listen_tcp();
-  Settings settings = patient();
-  settings.release_rate = 50;  // one in 20 ms, and 50 ms may be made up for at the beginning
-  Gateway gateway(1, settings);
-  gateway.no_route();
-  const std::vector<UniqueFd> clients = hold_clients(gateway, 12);
-  const std::int64_t before = monotonic_ns();
-  gateway.engine().update_route({Route{1, 0, test::address_of(backend.get())}, 0, {}});
-  // One that comes now is the last.
-  const UniqueFd late = gateway.connect();
-  CHECK(test::send_all(late.get(), startup_of('z')));
-  std::string order;
-  std::vector<UniqueFd> served;
-  for (int i = 0; i < 13; ++i) {
-    served.push_back(test::accept_one(backend.get()));
-    order += who_is(served.back());
-  }
-  CHECK(order == "abcdefghijklz");
-  // Three at once, then ten at 20 ms.
-  CHECK(monotonic_ns() - before >= 180 * kMs);
-}
-
 TEST_CASE("those that lose their route go first again, in their order") {
   const UniqueFd silent = test::listen_tcp();
   const UniqueFd backend = test::listen_tcp();
@@ -232,21 +191,6 @@ TEST_CASE("those that lose their route go first again, in their order") {
   for (const char who : {'a', 'b', 'c', 'd'}) {
     CHECK(who_is(test::accept_one(backend.get())) == who);
   }
-}
-
-TEST_CASE("all workers share one pace") {
-  const UniqueFd backend = test::listen_tcp();
-  Settings settings = patient();
-  settings.release_rate = 50;
-  Gateway gateway(4, settings);
-  gateway.no_route();
-  const std::vector<UniqueFd> clients = hold_clients(gateway, 12);
-  const std::int64_t before = monotonic_ns();
-  gateway.engine().update_route({Route{1, 0, test::address_of(backend.get())}, 0, {}});
-  std::vector<UniqueFd> served;
-  for (int i = 0; i < 12; ++i) served.push_back(test::accept_one(backend.get()));
-  CHECK(monotonic_ns() - before >= 160 * kMs);
-  CHECK(eventually([&] { return gateway.connects(0) == 12; }));
 }
 
 TEST_CASE("a connect that fails is tried again, by one client at a time") {
@@ -326,22 +270,6 @@ TEST_CASE("a client that left while it was being connected does not wait for ano
   gateway.no_route(2);
   CHECK(eventually([&] { return gateway.all_accounted_for(); }));
   CHECK(gateway.rejected(RejectReason::kGaveUp) == 1);
-}
-
-TEST_CASE("with a primary nobody is turned away for want of a place to wait") {
-  const UniqueFd backend = test::listen_tcp();
-  Settings settings = patient();
-  settings.max_held = 2;
-  settings.release_rate = 1;  // the second one waits for a second
-  Gateway gateway(1, settings);
-  gateway.no_route();
-  std::vector<UniqueFd> clients = hold_clients(gateway, 2);
-  gateway.route(backend.get());
-  for (int i = 0; i < 5; ++i) clients.push_back(gateway.connect_and_speak());
-  std::vector<UniqueFd> served;
-  for (int i = 0; i < 7; ++i) served.push_back(test::accept_one(backend.get()));
-  CHECK(served.back().valid());
-  CHECK(gateway.rejected(RejectReason::kTooManyHeld) == 0);
 }
 
 TEST_CASE("where nobody is to wait, a client is told at once, and tried at once") {
