@@ -32,6 +32,7 @@ SysError Worker::start(const Company& company, const Settings& settings, Session
   admission_ = &company.admission;
   failures_ = &company.failures;
   store_ = store;
+  began_ns_ = monotonic_ns();
   pipes_.set_keeper(store);
   pipes_.set_bound(settings.bounds.all);
   settings_ = settings;

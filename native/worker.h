@@ -145,6 +145,7 @@ class Worker {
   void held_client_left(std::uint32_t slot, bool reset);
   static bool has_spoken(Session& session);
   bool is_silent(Session& session) const;
+  std::int64_t waits_since(const Session& session) const;
   void set_hold_deadline(std::uint32_t slot);
   void hold_expired(std::uint32_t slot);
   void review_held();
@@ -218,6 +219,7 @@ class Worker {
   std::optional<Route> route_;
   std::uint32_t last_epoch_ = 0;  // of the last route there was
   bool decided_ = false;          // a route, or that there is none, has been told
+  std::int64_t began_ns_ = 0;     // no decision can be older
   HoldQueue held_;
   Holding* holding_ = nullptr;
   Admission* admission_ = nullptr;

@@ -99,27 +99,34 @@ bool Worker::has_spoken(Session& session) {
   return session.has_spoken;
 }
 
+// From when on its wait counts: what it has waited in an earlier process, only once this one has
+// decided that there is no primary still. One that cannot decide has nobody wait for ever.
+std::int64_t Worker::waits_since(const Session& session) const {
+  return decided_ ? session.held_since_ns : std::max(session.held_since_ns, began_ns_);
+}
+
 // When it has waited long enough; earlier, when it has been silent for too long.
 void Worker::set_hold_deadline(std::uint32_t slot) {
   Session& session = sessions_[slot];
-  std::int64_t wait_ns = std::numeric_limits<std::int64_t>::max();
-  if (settings_.hold_timeout_ns > 0) wait_ns = settings_.hold_timeout_ns;
-  if (!session.has_spoken) wait_ns = std::min(wait_ns, settings_.startup_timeout_ns);
-  const bool ends = wait_ns != std::numeric_limits<std::int64_t>::max();
-  const std::int64_t at_ns = ends ? session.held_since_ns + wait_ns : 0;
+  constexpr std::int64_t kNever = std::numeric_limits<std::int64_t>::max();
+  std::int64_t at_ns = kNever;
+  if (settings_.hold_timeout_ns > 0) at_ns = waits_since(session) + settings_.hold_timeout_ns;
+  if (!session.has_spoken) {
+    at_ns = std::min(at_ns, session.opened_ns + settings_.startup_timeout_ns);
+  }
   if (at_ns == session.deadline_ns) return;
   session.deadline_ns = 0;
-  if (ends) set_deadline(slot, at_ns);
+  if (at_ns != kNever) set_deadline(slot, at_ns);
 }
 
 void Worker::hold_expired(std::uint32_t slot) {
   Session& session = sessions_[slot];
-  const std::int64_t waited_ns = monotonic_ns() - session.held_since_ns;
+  const std::int64_t now = monotonic_ns();
   // One that only keeps a place from others.
-  if (waited_ns >= settings_.startup_timeout_ns && !has_spoken(session)) {
+  if (now - session.opened_ns >= settings_.startup_timeout_ns && !has_spoken(session)) {
     return turn_away(slot, RejectReason::kStartup);
   }
-  if (settings_.hold_timeout_ns == 0 || waited_ns < settings_.hold_timeout_ns) {
+  if (settings_.hold_timeout_ns == 0 || now - waits_since(session) < settings_.hold_timeout_ns) {
     return set_hold_deadline(slot);
   }
   counters_.hold_timeouts.add();
@@ -186,8 +193,8 @@ void Worker::rest(std::int64_t attempt_began_ns) {
 // How long clients wait has changed, or that they have to. With a route they are on their way
 // already.
 void Worker::review_held() {
-  if (!decided_ || route_.has_value()) return;
-  if (settings_.hold_timeout_ns == 0) {
+  if (route_.has_value()) return;
+  if (decided_ && settings_.hold_timeout_ns == 0) {
     while (!held_.empty()) start_rejection(held_.front(), RejectReason::kNoPrimary, 0);
     return;
   }

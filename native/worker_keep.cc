@@ -41,7 +41,9 @@ void Worker::resume_session(Survivor survivor) {
   if (!watch(session.client.get(), slot, Side::kClient))
     return refuse(slot, RejectReason::kResources);
   if (survivor.stage == Stage::kWaiting) {
-    session.held_since_ns = survivor.lost_server ? monotonic_ns() : session.kept.opened_ns;
+    // Who has said nothing need not have waited for a server: it may have been silent.
+    const bool has_waited = !survivor.lost_server && has_spoken(session);
+    session.held_since_ns = has_waited ? session.kept.opened_ns : monotonic_ns();
     return hold(slot, RejectReason::kNoPrimary, 0);
   }
   const bool watched = watch(session.backend.get(), slot, Side::kBackend);
