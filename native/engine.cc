@@ -179,7 +179,7 @@ void Engine::kill_sessions(const std::shared_ptr<KillOrder>& order) {
   for (const std::unique_ptr<Worker>& worker : workers_) worker->post(KillSessions{order});
 }
 
-// A storm of failures is one piece of news, and the one that says most is told. Under the lock: when
+// A storm of failures is one piece of news: the one that says most. Told under the lock: when
 // notify() has returned, nobody tells the one before.
 void Engine::backend_failed(const BackendFailure& failure) {
   const std::lock_guard lock(failure_mutex_);
