@@ -20,10 +20,12 @@ namespace {
 
 using test::eventually;
 using test::Gateway;
+using test::has;
 using test::kMs;
 using test::Link;
 using test::Received;
 using test::StreamEnd;
+using test::told;
 
 UniqueFd connect_from(const char* host, const SocketAddress& to) {
   UniqueFd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
@@ -33,16 +35,6 @@ UniqueFd connect_from(const char* host, const SocketAddress& to) {
     fd.reset();
   }
   return fd;
-}
-
-// What is said to one that comes now.
-std::string told(const UniqueFd& client) {
-  CHECK(test::send_all(client.get(), test::kStartupMessage));
-  return test::receive_to_end(client.get()).bytes;
-}
-
-bool has(const std::string& bytes, const std::string& words) {
-  return bytes.find(words) != std::string::npos;
 }
 
 }  // namespace

@@ -15,20 +15,12 @@ namespace {
 
 using test::eventually;
 using test::Gateway;
+using test::has;
 using test::kMs;
 using test::StreamEnd;
+using test::told;
 
 const std::string kCancel("\0\0\0\x10\x04\xd2\x16\x2e\0\0\0\1\0\0\0\2", 16);
-
-// What is said to one that comes now.
-std::string told(const UniqueFd& client) {
-  CHECK(test::send_all(client.get(), test::kStartupMessage));
-  return test::receive_to_end(client.get()).bytes;
-}
-
-bool has(const std::string& bytes, const std::string& words) {
-  return bytes.find(words) != std::string::npos;
-}
 
 }  // namespace
 

@@ -18,6 +18,16 @@ namespace pg_gateway::test {
 // A whole StartupMessage.
 inline const std::string kStartupMessage{"\0\0\0\x17\0\3\0\0user\0somebody\0\0", 23};
 
+// What is said to one that comes now. Empty: nothing, or it could not speak.
+inline std::string told(const UniqueFd& client) {
+  if (!send_all(client.get(), kStartupMessage)) return {};
+  return receive_to_end(client.get()).bytes;
+}
+
+inline bool has(const std::string& bytes, const std::string& words) {
+  return bytes.find(words) != std::string::npos;
+}
+
 constexpr std::int64_t kMs = 1'000'000;
 
 // Clients wait for a minute, and connects for as long.
