@@ -27,7 +27,7 @@ class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
   // settings: { connectTimeoutMs, tcp: { keepalive, keepalivesIdleS, keepalivesIntervalS,
   // keepalivesCount, userTimeoutMs }, holdTimeoutMs, maxHeld, releaseRate, maxConnections,
   // maxConnectionsPerClient, maxConnectionRate, descriptors: { clients, all }, logSessions }
-  // onBackendFailure({ epoch, server, error }): the newest one.
+  // onBackendFailure({ epoch, server, error, relayed }): of several the one that says most.
   // onAnswer(number, answer): to listSessions() and killSessions(), by its number; never during the
   // call.
   // With notifySocket (the address) sessions are kept in the service manager's store; stored
