@@ -172,7 +172,7 @@ export class Daemon {
       },
       onSuspicion: (suspected) => {
         this.#suspected = suspected;
-        if (this.#verdict?.kind === 'primary') this.#route(this.#verdict);
+        if (this.#verdict?.kind === 'primary') this.#route();
       },
       onObservation: (observation) => {
         this.#metrics.observation(observation);
@@ -319,13 +319,10 @@ export class Daemon {
   }
 
   #holdChanged(): void {
-    const route = (): void => {
-      if (this.#verdict !== undefined) this.#route(this.#verdict);
-    };
     // Who has waited for longer than he may from now on is sent to the primary first, if there is one.
-    if (!this.#desk.holding) route();
+    if (!this.#desk.holding) this.#route();
     this.#configureDataPlane(this.#current.config);
-    if (this.#desk.holding) route();
+    if (this.#desk.holding) this.#route();
     this.#tellStatus();
   }
 
@@ -334,7 +331,7 @@ export class Daemon {
     this.#configureDataPlane(applied);
     this.#monitor.reconfigure(applied.candidates, applied.probe);
     // What is cut, and whether clients wait while the primary is suspected, are settings too.
-    if (this.#verdict !== undefined) this.#route(this.#verdict);
+    this.#route();
   }
 
   /** What is told to the data plane, and the log level. */
@@ -356,7 +353,7 @@ export class Daemon {
     this.#verdict = verdict;
     if (verdict.kind === 'primary') this.#epoch = this.#provenEpoch = verdict.epoch;
     const outcome = this.#failovers.decided(verdict, doubt);
-    this.#route(verdict);
+    this.#route();
     this.#desk.decided(verdict, doubt, outcome, decidedAt);
     this.#metrics.verdict(verdict, outcome);
     logVerdict(this.#logger, {
@@ -370,8 +367,10 @@ export class Daemon {
     this.#tellStatus();
   }
 
-  #route(verdict: Verdict): void {
-    const { route, cut } = routingFor(verdict, {
+  /** By the present verdict; until there is one nobody is told anything. */
+  #route(): void {
+    if (this.#verdict === undefined) return;
+    const { route, cut } = routingFor(this.#verdict, {
       ...this.#current.config.failover,
       provenEpoch: this.#provenEpoch,
       suspected: this.#suspected,
