@@ -9,10 +9,12 @@
 // written, byte for byte, is taken. Anything else is refused, never put right.
 //
 // What was routed to must never be forgotten, and a failover must not wait for a disk:
-// two fsyncs took 3 to 47 ms on a busy machine, of the 50 that a failover may take. So
-// it is written in two steps. stage() is synchronous, comes before the route and takes
-// 0.3 ms (1 at worst, on that machine): from then on the end of the process, however it comes,
-// forgets nothing. commit() makes it outlive a power cut too, in a thread of Node's
+// two fsyncs took 3 to 47 ms on a busy machine, of the 50 that a failover may take, and
+// storage that is gone or frozen for a snapshot takes as long as it likes. So it is
+// written in two steps. stage() is synchronous and comes before the route: from then on
+// the end of the process, however it comes, forgets nothing. It writes to the runtime
+// directory, which is memory, or without one beside the file (0.3 ms; 1 at worst, on that
+// machine). commit() makes it outlive a stop and a power cut too, in threads of Node's
 // pool. A power cut in between finds the file as it was before, whole.
 
 import { createHash } from 'node:crypto';
@@ -21,14 +23,13 @@ import {
   constants,
   fstatSync,
   fsyncSync,
-  lstatSync,
   openSync,
   readSync,
   renameSync,
   unlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { open } from 'node:fs/promises';
+import { open, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { oneLine, systemReason } from './config-problems.js';
@@ -39,6 +40,7 @@ import type { RememberedCluster } from './memory.js';
 
 /** Another number whenever the meaning changes. */
 const FILE_VERSION = 1;
+const FILE_NAME = 'cluster.json';
 /** Of a good one there are some 150. */
 const MAX_BYTES = 4096;
 
@@ -74,16 +76,18 @@ export function decodeCluster(text: string): RememberedCluster | string {
 export class ClusterFile {
   readonly path: string;
   readonly #directory: string;
-  /** Written, and perhaps not on the disk. */
-  readonly #staged: string;
-  /** Being written. */
-  readonly #unfinished: string;
+  /** Written, and perhaps not on the disk. The first is where this process writes it. */
+  readonly #staged: readonly [string, ...string[]];
+  /** What was staged last, until it is on the disk. */
+  #waiting: RememberedCluster | undefined;
 
-  constructor(directory: string) {
+  /** @param runtimeDirectory as RUNTIME_DIRECTORY of systemd.exec(5): in memory, and there for as long as the service runs */
+  constructor(directory: string, runtimeDirectory?: string) {
     this.#directory = directory;
-    this.path = join(directory, 'cluster.json');
-    this.#staged = `${this.path}.new`;
-    this.#unfinished = `${this.path}.part`;
+    this.path = join(directory, FILE_NAME);
+    const beside = `${this.path}.new`;
+    // One that was started without the other left it there.
+    this.#staged = runtimeDirectory === undefined ? [beside] : [join(runtimeDirectory, `${FILE_NAME}.new`), beside];
   }
 
   /**
@@ -91,58 +95,59 @@ export class ClusterFile {
    * @throws GatewayError STATE_INVALID, STATE_UNREADABLE
    */
   read(): RememberedCluster | null {
-    const committed = this.#readCommitted();
-    const staged = this.#readStaged();
-    if (committed === null || staged?.systemId !== committed.systemId) return committed ?? staged;
-    return staged.timeline > committed.timeline ? staged : committed;
+    let known = this.#readCommitted();
+    for (const path of this.#staged) {
+      const staged = readStaged(path);
+      if (staged === null || (known !== null && staged.systemId !== known.systemId)) continue;
+      if (known === null || staged.timeline > known.timeline) known = staged;
+    }
+    return known;
   }
 
-  /** @throws Error of the system call that failed; what was there before is there still */
+  /** @throws Error of the system call that failed: what was there before is there still, and commit() is due all the same */
   stage(cluster: RememberedCluster): void {
-    this.#replace(this.#staged, cluster, false);
+    this.#waiting = cluster;
+    const [staged] = this.#staged;
+    const unfinished = unfinishedOf(staged);
+    const { O_CREAT, O_NOFOLLOW, O_TRUNC, O_WRONLY } = constants;
+    const fd = openSync(unfinished, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0o600);
+    try {
+      writeFileSync(fd, encodeCluster(cluster));
+    } finally {
+      closeSync(fd);
+    }
+    renameSync(unfinished, staged);
   }
 
   /**
    * What was staged last. One at a time.
-   * @returns false: it was superseded meanwhile, and what did so may not be on the disk
-   * @throws Error of the system call that failed; stage it again then
+   * @returns false: it was superseded meanwhile, and what did so is not on the disk
+   * @throws Error of the system call that failed; what was there before is there still, and it may be tried again
    */
   async commit(): Promise<boolean> {
-    const file = await open(this.#staged, constants.O_RDONLY | constants.O_NOFOLLOW);
+    const cluster = this.#waiting;
+    if (cluster === undefined) return true;
+    const unfinished = unfinishedOf(this.path);
+    const { O_CREAT, O_DIRECTORY, O_NOFOLLOW, O_RDONLY, O_TRUNC, O_WRONLY } = constants;
+    const file = await open(unfinished, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0o600);
     try {
+      await file.writeFile(encodeCluster(cluster));
       await file.sync();
-      // In one turn: nothing may get the name but what was synced.
-      if (!isSameFile(file.fd, this.#staged)) return false;
-      renameSync(this.#staged, this.path);
     } finally {
       await file.close();
     }
-    const directory = await open(this.#directory, constants.O_RDONLY | constants.O_DIRECTORY);
+    await rename(unfinished, this.path);
+    const directory = await open(this.#directory, O_RDONLY | O_DIRECTORY);
     try {
       await directory.sync(); // only then is the new name there after a power cut: fsync(2)
     } finally {
       await directory.close();
     }
+    if (this.#waiting !== cluster) return false;
+    // In the same turn: nothing may be staged in between.
+    this.#waiting = undefined;
+    for (const path of this.#staged) removeFile(path);
     return true;
-  }
-
-  /** Both steps at once, for a process that is about to end. @throws as they do */
-  write(cluster: RememberedCluster): void {
-    this.#replace(this.path, cluster, true);
-    removeFile(this.#staged);
-    this.#syncDirectory();
-  }
-
-  #replace(path: string, cluster: RememberedCluster, sync: boolean): void {
-    const { O_CREAT, O_NOFOLLOW, O_TRUNC, O_WRONLY } = constants;
-    const fd = openSync(this.#unfinished, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0o600);
-    try {
-      writeFileSync(fd, encodeCluster(cluster));
-      if (sync) fsyncSync(fd);
-    } finally {
-      closeSync(fd);
-    }
-    renameSync(this.#unfinished, path);
   }
 
   #readCommitted(): RememberedCluster | null {
@@ -158,20 +163,11 @@ export class ClusterFile {
     return found;
   }
 
-  /** After a power cut it may be anything: then it never counted. */
-  #readStaged(): RememberedCluster | null {
-    try {
-      const found = decodeCluster(readBounded(this.#staged));
-      return typeof found === 'string' ? null : found;
-    } catch {
-      return null;
-    }
-  }
-
   /** False: there was none. @throws Error of the system call that failed */
   remove(): boolean {
-    removeFile(this.#unfinished);
-    const removed = [this.#staged, this.path].filter(removeFile).length > 0;
+    const places = [...this.#staged, this.path];
+    places.forEach((path) => removeFile(unfinishedOf(path)));
+    const removed = places.filter(removeFile).length > 0;
     if (removed) this.#syncDirectory();
     return removed;
   }
@@ -199,9 +195,19 @@ export class ClusterFile {
   }
 }
 
-/** Whether `path` still names what `fd` was opened for; no other file has the number of one that is open. */
-function isSameFile(fd: number, path: string): boolean {
-  return lstatSync(path, { throwIfNoEntry: false })?.ino === fstatSync(fd).ino;
+/** While it is being written. */
+function unfinishedOf(path: string): string {
+  return `${path}.part`;
+}
+
+/** After a power cut it may be anything: then it never counted. */
+function readStaged(path: string): RememberedCluster | null {
+  try {
+    const found = decodeCluster(readBounded(path));
+    return typeof found === 'string' ? null : found;
+  } catch {
+    return null;
+  }
 }
 
 /** False: there was none. */

@@ -12,7 +12,8 @@
 //
 // Invariant: what load() gave or save() was given is in the note, and outlives the
 // process in the file unless staging it failed; it is on the disk unless
-// `state().saved` is false, and then it is tried again until it is.
+// `state().saved` is false, and then it is tried again until it is. Nothing but the
+// end of the process ever waits for the disk.
 
 import { systemReason } from './config-problems.js';
 import { GatewayError } from './errors.js';
@@ -47,6 +48,8 @@ const RETRY_MS = 5000;
 const FAILURE_LOG_EVERY_MS = 60_000;
 /** So long a power cut would undo a failover. */
 const SLOW_WRITE_MS = 1000;
+/** So long a stop waits for a disk that does not answer. The unit has ten seconds for all of it. */
+const LAST_WRITE_MS = 3000;
 
 export class ClusterMemory implements MemoryStore {
   readonly #options: ClusterMemoryOptions;
@@ -57,10 +60,10 @@ export class ClusterMemory implements MemoryStore {
   #staged: RememberedCluster | null = null;
   /** On the disk, for all that is known: what a start has found may only be staged, and is committed anew. */
   #committed: RememberedCluster | null = null;
-  #committing = false;
+  #committing: Promise<void> | undefined;
   #writeFailures = 0;
   #cancelRetry: (() => void) | undefined;
-  #closed = false;
+  #closed: Promise<void> | undefined;
 
   /** @throws GatewayError STATE_INVALID where note and file are of different clusters */
   constructor(options: ClusterMemoryOptions) {
@@ -91,55 +94,65 @@ export class ClusterMemory implements MemoryStore {
     };
   }
 
-  /** Ends the retries, after a last one that waits for the disk. Idempotent. */
-  close(): void {
-    if (this.#closed) return;
-    this.#closed = true;
+  /**
+   * Ends the retries. Resolves when what is remembered is on the disk, or one last try has failed or taken too long: it is
+   * told of then. Idempotent.
+   */
+  close(): Promise<void> {
+    this.#closed ??= this.#close();
+    return this.#closed;
+  }
+
+  async #close(): Promise<void> {
+    const { file, timers } = this.#options;
     this.#cancelRetry?.();
-    const { file } = this.#options;
-    if (file === undefined || this.#wanted === null || isSame(this.#wanted, this.#committed)) return;
-    try {
-      file.write(this.#wanted);
-    } catch (error) {
-      this.#failed(file, error);
-    }
+    if (this.#committing === undefined) this.#stage();
+    if (file === undefined || this.#committing === undefined) return;
+    let cancel = (): void => undefined;
+    const late = new Promise<Error>((resolve) => {
+      cancel = timers.after(LAST_WRITE_MS, () => {
+        resolve(new Error(`the disk did not answer for ${String(LAST_WRITE_MS)} ms`));
+      });
+    });
+    const problem = await Promise.race([this.#settle(), late]);
+    cancel();
+    if (problem !== undefined) this.#failed(file, problem);
+  }
+
+  /** A commit that was superseded is followed by another. */
+  async #settle(): Promise<undefined> {
+    for (let commit = this.#committing; commit !== undefined; commit = this.#committing) await commit;
+    return undefined;
   }
 
   #stage(): void {
     const { file, timers } = this.#options;
     const cluster = this.#wanted;
-    if (file === undefined || cluster === null || this.#closed || isSame(cluster, this.#staged)) return;
+    if (file === undefined || cluster === null || isSame(cluster, this.#staged)) return;
     this.#cancelRetry?.();
     this.#cancelRetry = undefined;
-    const begun = timers.now();
+    this.#staged = cluster;
     try {
       file.stage(cluster);
-    } catch (error) {
-      this.#failed(file, error);
-      return;
+    } catch {
+      // What it was the commit meets as well, or makes up for.
     }
-    this.#staged = cluster;
-    if (!this.#committing) void this.#commit(file, cluster, begun);
+    this.#committing ??= this.#commit(file, cluster, timers.now());
   }
 
   async #commit(file: ClusterFile, cluster: RememberedCluster, begun: number): Promise<void> {
-    this.#committing = true;
     const outcome = await file.commit().catch((error: unknown) => ({ error }));
-    this.#committing = false;
-    // All that there was to do has been done by close(), and told.
-    if (this.#closed) return;
+    this.#committing = undefined;
     if (outcome === true) {
       this.#committed = cluster;
       this.#claimDirectory();
       this.#tellCommitted(file, cluster, Math.round(this.#options.timers.now() - begun));
-    } else if (outcome !== false) {
+    } else {
       this.#staged = null;
-      this.#failed(file, outcome.error);
+      if (outcome !== false) this.#failed(file, outcome.error);
     }
-    if (outcome !== false && isSame(cluster, this.#wanted)) return;
     // It has changed meanwhile: what is staged now is not on the disk yet.
-    this.#staged = null;
-    this.#stage();
+    if (outcome === false || !isSame(cluster, this.#wanted)) this.#stage();
   }
 
   /** A disk that was full at the start: others must see now whose the directory is. */
@@ -172,7 +185,8 @@ export class ClusterMemory implements MemoryStore {
         error: systemReason(error),
       });
     }
-    if (this.#closed) return;
+    if (this.#closed !== undefined) return;
+    this.#cancelRetry?.();
     this.#cancelRetry = timers.after(RETRY_MS, () => {
       this.#stage();
     });

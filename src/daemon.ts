@@ -244,12 +244,12 @@ export class Daemon {
     // A start that fails has sessions of an earlier process at most, which go on in the next one.
     if (this.#desk.accepts && !this.#desk.drained) await this.#drain();
     this.#desk.close();
+    await this.#memory.close(); // while the sessions go on
     this.#watchdog.close();
     const { active } = this.#dataPlane.stats();
     const ended = this.#dataPlane.close(WORKERS_STOP_MS);
     this.#sessionLog.close();
     if (!ended) this.#logger.err('a worker thread did not end in time');
-    this.#memory.close();
     const { kept } = this.#dataPlane.recovery;
     const closed = Promise.all([this.#monitor.close(), this.#listeners?.close()]);
     // The next process takes the sessions up when this one has ended: they wait for nothing else.

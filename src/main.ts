@@ -99,7 +99,7 @@ function prepare(input: LoadInput, inherited: InheritedSockets, logger: Logger):
   try {
     const note = noteOf(dataPlane, logger);
     // Before new clients are served: what is not to be trusted must not be found out with them in hand.
-    const state = openState(config.stateDirectory, note.load().cluster, logger);
+    const state = openState(config.stateDirectory, input.env['RUNTIME_DIRECTORY'], note.load().cluster, logger);
     return { config, dataPlane, note, state, rejected: rejected?.problems ?? [] };
   } catch (error) {
     dataPlane.close(WORKERS_STOP_MS);
@@ -201,15 +201,18 @@ async function main(): Promise<Ending> {
   }
 }
 
+/** A look-up, and a write to a disk that does not answer; as Node names them. */
+const MAY_HANG = ['GetAddrInfoReqWrap', 'FSReqPromise'];
+
 /**
- * An exit waits for the threads of libuv's pool, and so for a look-up that hangs: ten seconds and more, in which the next
+ * An exit waits for the threads of libuv's pool, and so for a call that hangs: ten seconds and more, in which the next
  * process does not take the sessions up. What was stopped by a signal in an orderly way then ends by one, which systemd
  * takes for as good.
  */
 function end({ status, stopped = false }: Ending): void {
   // Node has it since 17.3; its types for Node 18 leave it out.
   const { getActiveResourcesInfo } = process as { getActiveResourcesInfo?: () => readonly string[] };
-  if (stopped && status === EXIT.OK && getActiveResourcesInfo?.().includes('GetAddrInfoReqWrap') === true) {
+  if (stopped && status === EXIT.OK && getActiveResourcesInfo?.().some((name) => MAY_HANG.includes(name)) === true) {
     process.removeAllListeners('SIGTERM');
     process.kill(process.pid, 'SIGTERM');
   }

@@ -9,7 +9,7 @@
 // another PID namespace (a container) seen from here.
 
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { isAbsolute, join } from 'node:path';
 
 import { ClusterFile } from './cluster-file.js';
 import { oneLine, systemReason } from './config-problems.js';
@@ -80,17 +80,23 @@ export interface State {
 }
 
 /**
+ * @param runtime of systemd.exec(5), RUNTIME_DIRECTORY: absolute paths with colons between them
  * @param noted what an earlier process, whose sessions go on, knew of the cluster: the file cannot know more, since the
  *   note is written first
  * @throws GatewayError STATE_INVALID, STATE_UNREADABLE, STATE_IN_USE
  */
-export function openState(path: string | undefined, noted: RememberedCluster | null, logger: Logger): State {
+export function openState(
+  path: string | undefined,
+  runtime: string | undefined,
+  noted: RememberedCluster | null,
+  logger: Logger,
+): State {
   if (path === undefined) {
     logger.info('no state directory: a stop of the gateway forgets the cluster');
     return { directory: undefined, file: undefined, remembered: null };
   }
   const directory = new StateDirectory(path);
-  const file = new ClusterFile(path);
+  const file = new ClusterFile(path, runtime?.split(':').find(isAbsolute));
   const remembered = readOrKnow(file, noted, logger);
   try {
     directory.claim();

@@ -2,8 +2,8 @@
 // What the gateway remembers of the cluster when it is stopped, and whom it therefore
 // does not route to when it is started again.
 
-import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 
 import { run } from '../helpers/child.js';
 import type { Ended } from '../helpers/child.js';
@@ -18,6 +18,7 @@ import { assert, suite } from '../helpers/suite.js';
 import { eventually, observeFor } from '../helpers/wait.js';
 
 const WHERE = 'SELECT inet_server_port()';
+const NOT_REMEMBERED = 'the cluster cannot be remembered beyond a stop';
 /** Several probe rounds in which something must not happen. */
 const SEVERAL_ROUNDS_MS = 1000;
 
@@ -25,6 +26,7 @@ const test = suite('memory');
 
 interface StartOptions {
   readonly extra?: readonly PostgresServer[];
+  readonly runtimeDirectory?: string;
   readonly waitForReady?: boolean;
 }
 
@@ -53,11 +55,11 @@ async function withWorld(use: (world: World) => Promise<void>): Promise<void> {
       standby,
       stateDirectory,
       clusterFile: join(stateDirectory, 'cluster.json'),
-      start: async ({ extra = [], waitForReady = true } = {}) => {
+      start: async ({ extra = [], runtimeDirectory, waitForReady = true } = {}) => {
         const candidates = [...cluster.servers, ...extra].map(({ candidate }) => candidate);
         const gateway = await Gateway.start({
           candidates,
-          env: { STATE_DIRECTORY: stateDirectory, HOLD_TIMEOUT_MS: '0' },
+          env: { STATE_DIRECTORY: stateDirectory, RUNTIME_DIRECTORY: runtimeDirectory, HOLD_TIMEOUT_MS: '0' },
           waitForReady,
         });
         gateways.push(gateway);
@@ -91,8 +93,8 @@ test('an old primary, alone after a stop of everything, is fenced until the clus
     await primary.crash();
     await standby.promote();
     await before.primaryIs(standby.candidate);
+    await before.metric('pg_gateway_state_saved', {}, (value) => value === 1);
     assert.match(await readFile(clusterFile, 'utf8'), /"timeline": 2,/);
-    assert.is((await before.samples()).get('pg_gateway_state_saved'), 1);
     assert.is((await before.stop()).status, 0);
     await standby.stop();
 
@@ -121,6 +123,42 @@ test('an old primary, alone after a stop of everything, is fenced until the clus
     const restored = await start();
     await restored.primaryIs(primary.candidate);
     assert.is(await query(restored.clients, WHERE), String(primary.port));
+  });
+});
+
+test('a disk that does not answer holds up no failover, and no end of the process forgets it', async () => {
+  await withWorld(async ({ primary, standby, stateDirectory, clusterFile, start }) => {
+    const runtimeDirectory = join(dirname(stateDirectory), 'run');
+    await mkdir(runtimeDirectory);
+    const before = await start({ runtimeDirectory });
+    await before.metric('pg_gateway_state_saved', {}, (value) => value === 1);
+    // Whoever opens it waits for a reader.
+    const part = `${clusterFile}.part`;
+    await run(['mkfifo', part]);
+    await primary.crash();
+    await standby.promote();
+    await before.primaryIs(standby.candidate);
+    assert.is(await query(before.clients, WHERE), String(standby.port));
+    assert.is((await before.samples()).get('pg_gateway_state_saved'), 0);
+    assert.match(await readFile(clusterFile, 'utf8'), /"timeline": 1,/);
+    before.kill('SIGKILL');
+    await before.ended;
+    await standby.stop();
+
+    await primary.start();
+    const after = await start({ runtimeDirectory });
+    await after.logged('the cluster is known', { timeline: '2' });
+    await after.logged('server fenced: it gets no traffic', { server: primary.candidate, reason: 'stale-timeline' });
+    await assertNotServed(after);
+    const { status, signal } = await after.stop();
+    assert.is(status ?? signal, 'SIGTERM', 'nothing is waited for any more');
+    await after.logged(NOT_REMEMBERED, { code: 'STATE_WRITE_FAILED' });
+
+    await rm(part);
+    const mended = await start({ runtimeDirectory });
+    await mended.metric('pg_gateway_state_saved', {}, (value) => value === 1);
+    assert.match(await readFile(clusterFile, 'utf8'), /"timeline": 2,/);
+    assert.equal(await readdir(runtimeDirectory), []);
   });
 });
 

@@ -4,12 +4,12 @@
 
 import { execFileSync } from 'node:child_process';
 import {
-  existsSync,
+  closeSync,
   mkdirSync,
   mkdtempSync,
+  openSync,
   readdirSync,
   readFileSync,
-  readlinkSync,
   rmSync,
   statSync,
   symlinkSync,
@@ -46,30 +46,60 @@ function refusal(file: ClusterFile): readonly [string, string] | undefined {
   }
 }
 
-/** Whether this process has it open. */
-function isOpen(path: string): boolean {
-  return readdirSync('/proc/self/fd').some((fd) => {
-    try {
-      return readlinkSync(`/proc/self/fd/${fd}`) === path;
-    } catch {
-      return false; // the one of the listing itself
-    }
-  });
+async function save(file: ClusterFile, cluster: RememberedCluster): Promise<void> {
+  file.stage(cluster);
+  assert.is(await file.commit(), true);
 }
 
-test('what was staged while the one before was synced does not get its name', async ({ file }) => {
+test('what is staged while the one before is on its way is committed in its turn', async ({ file, folder }) => {
   const later = { ...CLUSTER, timeline: 4 };
   file.stage(CLUSTER);
   const commit = file.commit();
-  while (!isOpen(`${file.path}.new`)); // in another thread; this one goes on with the loop only
   file.stage(later);
   assert.is(await commit, false);
-  assert.not.ok(existsSync(file.path));
   assert.equal(file.read(), later);
   assert.is(await file.commit(), true);
-  assert.ok(existsSync(file.path));
-  assert.not.ok(existsSync(`${file.path}.new`));
-  assert.equal(file.read(), later);
+  assert.equal([file.read(), readdirSync(folder)], [later, ['cluster.json']]);
+  assert.is(await file.commit(), true, 'there is nothing left to do');
+});
+
+test('a disk that does not answer holds up no staging: it is in the runtime directory', async ({ folder }) => {
+  const [disk, memory] = [join(folder, 'disk'), join(folder, 'memory')];
+  for (const directory of [disk, memory]) mkdirSync(directory);
+  const file = new ClusterFile(disk, memory);
+  await save(file, CLUSTER);
+  assert.equal(readdirSync(memory), [], 'it is on the disk');
+  // Whoever opens it waits for a reader.
+  const part = join(disk, 'cluster.json.part');
+  execFileSync('mkfifo', [part]);
+  const later = { ...CLUSTER, timeline: 4 };
+  file.stage(later);
+  const commit = file.commit();
+  assert.equal(new ClusterFile(disk, memory).read(), later, 'for the next process, whatever becomes of this one');
+  assert.equal(new ClusterFile(disk).read(), CLUSTER, 'after a power cut');
+  const reader = openSync(part, 'r+'); // which waits for nobody: fifo(7)
+  assert.match(String(await commit.catch(String)), 'EINVAL'); // such a file has nothing to sync
+  closeSync(reader);
+  rmSync(part);
+  assert.is(await file.commit(), true);
+  assert.equal([new ClusterFile(disk).read(), readdirSync(memory)], [later, []]);
+});
+
+test('what a process without a runtime directory has staged counts', async ({ folder }) => {
+  const [disk, memory] = [join(folder, 'disk'), join(folder, 'memory')];
+  for (const directory of [disk, memory]) mkdirSync(directory);
+  new ClusterFile(disk).stage({ ...CLUSTER, timeline: 4 });
+  const file = new ClusterFile(disk, memory);
+  assert.is(file.read()?.timeline, 4);
+  file.stage({ ...CLUSTER, timeline: 5 });
+  assert.is(file.read()?.timeline, 5);
+  await file.commit();
+  assert.equal([file.read()?.timeline, readdirSync(memory), readdirSync(disk)], [5, [], ['cluster.json']]);
+  new ClusterFile(disk).stage({ ...CLUSTER, timeline: 6 });
+  file.stage({ ...CLUSTER, timeline: 5 });
+  assert.is(file.read()?.timeline, 6, 'the higher one');
+  assert.ok(file.remove());
+  assert.equal([file.read(), readdirSync(memory), readdirSync(disk)], [null, [], []]);
 });
 
 test('an absent file remembers nothing', ({ file }) => {
@@ -77,9 +107,9 @@ test('an absent file remembers nothing', ({ file }) => {
   assert.is(file.remove(), false);
 });
 
-test('comes back as it went, up to the largest', ({ file, folder }) => {
+test('comes back as it went, up to the largest', async ({ file, folder }) => {
   for (const cluster of [CLUSTER, { systemId: '18446744073709551615', timeline: 2 ** 32 - 1 }]) {
-    file.write(cluster);
+    await save(file, cluster);
     assert.equal(file.read(), cluster);
   }
   assert.equal(readdirSync(folder), ['cluster.json'], 'nothing is left beside it');
@@ -169,16 +199,19 @@ test('what is no regular file is refused, and nobody waits for it', ({ file, fol
   assert.is(refusal(file)?.[0], 'STATE_UNREADABLE');
 });
 
-test('a write that fails leaves what was there', ({ file, folder }) => {
-  file.write(CLUSTER);
-  mkdirSync(join(folder, 'cluster.json.part'));
+test('a write that fails leaves what was there, and can be tried again', async ({ file, folder }) => {
+  await save(file, CLUSTER);
+  const later = { ...CLUSTER, timeline: 4 };
+  const obstacles = ['cluster.json.part', 'cluster.json.new.part'].map((name) => join(folder, name));
+  for (const obstacle of obstacles) mkdirSync(obstacle);
   assert.throws(() => {
-    file.write({ ...CLUSTER, timeline: 4 });
+    file.stage(later);
   });
-  assert.throws(() => {
-    file.stage({ ...CLUSTER, timeline: 4 });
-  });
+  assert.match(String(await file.commit().catch(String)), 'EISDIR');
   assert.equal(file.read(), CLUSTER);
+  for (const obstacle of obstacles) rmSync(obstacle, { recursive: true });
+  assert.is(await file.commit(), true, 'what could not be staged is committed all the same');
+  assert.equal(file.read(), later);
 });
 
 test('what is staged counts at once, and is there for good when it is committed', async ({ file, folder }) => {
@@ -190,13 +223,10 @@ test('what is staged counts at once, and is there for good when it is committed'
   file.stage(next);
   assert.equal(file.read(), next, 'the process may end now');
   assert.equal(decodeCluster(readFileSync(file.path, 'latin1')), CLUSTER, 'and a power cut finds this');
-  file.stage({ ...CLUSTER, timeline: 5 });
-  file.write({ ...CLUSTER, timeline: 6 });
-  assert.equal([file.read(), readdirSync(folder)], [{ ...CLUSTER, timeline: 6 }, ['cluster.json']]);
 });
 
-test('what is staged counts only for more than there is, and is forgotten with it', ({ file, folder }) => {
-  file.write(CLUSTER);
+test('what is staged counts only for more than there is, and is forgotten with it', async ({ file, folder }) => {
+  await save(file, CLUSTER);
   file.stage({ ...CLUSTER, timeline: 2 });
   assert.equal(file.read(), CLUSTER);
   file.stage({ systemId: '7000000000000000002', timeline: 9 });
@@ -214,11 +244,12 @@ test('a damaged file is refused though what is staged is whole', ({ file }) => {
   assert.is(refusal(file)?.[0], 'STATE_INVALID');
 });
 
-test('the rest of a write that was cut off is overwritten', ({ file, folder }) => {
-  file.write(CLUSTER);
-  for (const rest of ['cluster.json.new', 'cluster.json.part']) writeFileSync(join(folder, rest), 'half of');
+test('the rest of a write that was cut off is overwritten', async ({ file, folder }) => {
+  await save(file, CLUSTER);
+  const rests = ['cluster.json.new', 'cluster.json.new.part', 'cluster.json.part'];
+  for (const rest of rests) writeFileSync(join(folder, rest), 'half of'.repeat(100));
   assert.equal(file.read(), CLUSTER);
-  file.write({ ...CLUSTER, timeline: 4 });
+  await save(file, { ...CLUSTER, timeline: 4 });
   assert.equal(file.read(), { ...CLUSTER, timeline: 4 });
   assert.equal(readdirSync(folder), ['cluster.json']);
 });

@@ -2,7 +2,8 @@
 // What is remembered of the cluster: note and file together, and what happens when
 // the file cannot be written.
 
-import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
@@ -41,15 +42,20 @@ class WatchedFile extends ClusterFile {
   }
 }
 
-function setUp(folder: string, noted: Memory = memoryOf(null)) {
+function setUp(folder: string, noted: Memory = memoryOf(null), runtime?: string) {
   const lines: string[] = [];
   const timers = new FakeTimers();
   const note = new ProcessMemoryStore();
   note.save(noted);
-  const file = new WatchedFile(folder);
+  const file = new WatchedFile(folder, runtime);
   const logger = createLogger({ level: 'info', journal: true, write: (line) => lines.push(line.trimEnd()) });
   const open = (): ClusterMemory => new ClusterMemory({ note, file, remembered: file.read(), logger, timers });
   return { lines, timers, note, file, open };
+}
+
+async function write(file: ClusterFile, cluster: RememberedCluster): Promise<void> {
+  file.stage(cluster);
+  await file.commit();
 }
 
 /** note, file, what holds. */
@@ -70,20 +76,20 @@ for (const [what, noted, kept, expected] of BOTH) {
   test(what, async ({ folder }) => {
     const epoch = 7;
     const { file, note, open } = setUp(folder, { ...memoryOf(noted), epoch });
-    if (kept !== null) file.write(kept);
+    if (kept !== null) await write(file, kept);
     const memory = open();
     assert.equal(memory.load(), { ...memoryOf(expected), epoch });
     assert.equal(note.load(), { ...memoryOf(expected), epoch }, 'in the note');
     assert.equal(file.read(), expected, 'in the file');
     await eventually('it to be on the disk', () => memory.state().saved);
     assert.equal(file.read(), expected);
-    memory.close();
+    await memory.close();
   });
 }
 
-test('two clusters: neither is believed, and both are left', ({ folder }) => {
+test('two clusters: neither is believed, and both are left', async ({ folder }) => {
   const { file, note, open } = setUp(folder, memoryOf(A3));
-  file.write(B3);
+  await write(file, B3);
   try {
     open();
     assert.unreachable('one of them was believed');
@@ -115,12 +121,18 @@ test('each change outlives the process when save() returns, and soon a power cut
   assert.is(lines.length, told);
 });
 
-test('a process that ends at once waits for the disk', ({ folder }) => {
-  const { file, open } = setUp(folder);
+test('a process that ends at once waits for the disk, and for what came last', async ({ folder }) => {
+  const { file, lines, open, timers } = setUp(folder);
   const memory = open();
+  memory.save(memoryOf(A2));
+  const closed = memory.close();
+  assert.is(memory.close(), closed);
   memory.save(memoryOf(A3));
-  memory.close();
+  await closed;
   assert.equal(decodeCluster(readFileSync(file.path, 'latin1')), A3);
+  assert.ok(memory.state().saved);
+  assert.is(timers.pending, 0);
+  assert.not.match(lines.join('\n'), '<3>');
 });
 
 test('a write that fails is told of, counted and tried again until it succeeds', async ({ folder }) => {
@@ -130,48 +142,66 @@ test('a write that fails is told of, counted and tried again until it succeeds',
   mkdirSync(obstacle);
   memory.save(memoryOf(A3));
   assert.equal(note.load().cluster, A3, 'the gateway goes on');
+  await Promise.allSettled(file.commits);
+  await setImmediate();
   assert.equal(memory.state(), { saved: false, writeFailures: 1 });
   assert.match(
     lines.join('\n'),
     /^<3>the cluster cannot be remembered beyond a stop code=STATE_WRITE_FAILED path=\S+ error="/,
   );
-  timers.advance(59_000);
-  assert.ok(memory.state().writeFailures > 5);
+  for (let tries = 2; tries <= 12; tries += 1) {
+    timers.advance(5000);
+    assert.is(file.commits.length, tries);
+    await eventually('it to fail', () => memory.state().writeFailures === tries);
+    assert.is(timers.pending, 1);
+  }
   assert.is(lines.length, 1, 'one line in a minute');
-  timers.advance(6000);
+  timers.advance(5000);
+  await eventually('another line', () => lines.length === 2);
   assert.match(lines[1] ?? '', /similar suppressed/);
   rmSync(obstacle, { recursive: true });
   timers.advance(5000);
-  assert.equal(file.read(), A3);
   await eventually('it to be on the disk', () => memory.state().saved);
+  assert.equal(file.read(), A3);
   assert.is(timers.pending, 0);
 });
 
-test('closing while the disk is waited for writes all itself, and nothing is told as failed', async ({ folder }) => {
+test('closing tries a last time, and never again', async ({ folder }) => {
   const { file, lines, open, timers } = setUp(folder);
-  const memory = open();
-  memory.save(memoryOf(A2)); // the disk is waited for in another thread
-  assert.is(file.commits.length, 1);
-  memory.close();
-  assert.equal(file.read(), A2);
-  await Promise.allSettled(file.commits);
-  await setImmediate();
-  assert.equal(lines, []);
-  assert.equal(file.read(), A2);
-  assert.is(timers.pending, 0);
-});
-
-test('closing tries a last time, and never again', ({ folder }) => {
-  const { file, open, timers } = setUp(folder);
   const memory = open();
   const obstacle = join(folder, 'cluster.json.part');
   mkdirSync(obstacle);
   memory.save(memoryOf(A2));
-  memory.close();
+  await memory.close();
+  assert.match(lines.join('\n'), /^<3>the cluster cannot be remembered beyond a stop /);
   assert.is(timers.pending, 0);
   rmSync(obstacle, { recursive: true });
   timers.advance(60_000);
-  assert.is(file.read(), null);
+  assert.is(file.commits.length, 1);
+});
+
+test('a disk that does not answer holds up neither a failover nor for long a stop', async ({ folder }) => {
+  const [disk, runtime] = [join(folder, 'disk'), join(folder, 'memory')];
+  for (const directory of [disk, runtime]) mkdirSync(directory);
+  const { lines, open, timers } = setUp(disk, memoryOf(null), runtime);
+  const memory = open();
+  // Whoever opens it waits for a reader.
+  const part = join(disk, 'cluster.json.part');
+  execFileSync('mkfifo', [part]);
+  memory.save(memoryOf(A2));
+  memory.save(memoryOf(A3));
+  assert.equal(new ClusterFile(disk, runtime).read(), A3, 'the next process knows it');
+  const closed = memory.close();
+  timers.advance(3000);
+  await closed;
+  assert.match(lines.join('\n'), /^<3>the cluster cannot be remembered beyond a stop .*the disk did not answer/);
+  assert.not.ok(memory.state().saved);
+  const reader = openSync(part, 'r+'); // which waits for nobody: fifo(7)
+  rmSync(part);
+  await eventually('the disk to have it after all', () => memory.state().saved);
+  closeSync(reader);
+  assert.equal(new ClusterFile(disk).read(), A3);
+  assert.is(timers.pending, 0);
 });
 
 test('without a directory it is never saved, and nothing fails', () => {

@@ -5,7 +5,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync }
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-import { ClusterFile } from '#src/cluster-file.js';
+import { ClusterFile, encodeCluster } from '#src/cluster-file.js';
 import { GatewayError } from '#src/errors.js';
 import { forgetCluster } from '#src/forget-cluster.js';
 import type { RememberedCluster } from '#src/memory.js';
@@ -41,7 +41,7 @@ function open(
 ): { state: ReturnType<typeof openState>; lines: readonly string[] } {
   const lines: string[] = [];
   const logger = createLogger({ level: 'info', journal: true, write: (line) => lines.push(line.trimEnd()) });
-  return { state: openState(path, noted, logger), lines };
+  return { state: openState(path, undefined, noted, logger), lines };
 }
 
 /** Runs while `use` does, and has claimed the directory. */
@@ -78,7 +78,7 @@ test('an absent directory is made, for its owner alone, and given back', ({ fold
 });
 
 test('a start says which cluster is known', ({ folder }) => {
-  new ClusterFile(folder).write(CLUSTER);
+  writeFileSync(new ClusterFile(folder).path, encodeCluster(CLUSTER));
   const { state, lines } = open(folder);
   assert.equal(state.remembered, CLUSTER);
   assert.match(lines.join('\n'), /^<6>the cluster is known path=\S+ system_identifier=7000000000000000001 timeline=3$/);
@@ -169,7 +169,7 @@ test('what is in the file of the owner is not trusted', ({ folder }) => {
 
 test('forgetting tells what it was, and then there is nothing', ({ folder }) => {
   const file = new ClusterFile(folder);
-  file.write(CLUSTER);
+  writeFileSync(file.path, encodeCluster(CLUSTER));
   const env = { STATE_DIRECTORY: folder };
   assert.is(forgetCluster({ env }), `${file.path}: forgot the cluster 7000000000000000001 on timeline 3`);
   assert.is(file.read(), null);
@@ -188,7 +188,7 @@ test('a damaged file can be forgotten too', ({ folder }) => {
 
 test('nothing is forgotten under a running gateway', async ({ folder }) => {
   const file = new ClusterFile(folder);
-  file.write(CLUSTER);
+  writeFileSync(file.path, encodeCluster(CLUSTER));
   await withOwner(folder, () => {
     assert.match(
       refusal(() => forgetCluster({ env: { STATE_DIRECTORY: folder } })),
@@ -201,7 +201,7 @@ test('nothing is forgotten under a running gateway', async ({ folder }) => {
 test('the directory of the service stands in where none is named, but not for another configuration', ({ folder }) => {
   const file = new ClusterFile(folder);
   const directory = join(folder, 'etc');
-  file.write(CLUSTER);
+  writeFileSync(file.path, encodeCluster(CLUSTER));
   const config = join(folder, 'other.toml');
   writeFileSync(config, '');
   assert.match(
@@ -225,7 +225,7 @@ test('a name that leads nowhere is refused', ({ folder }) => {
 
 test('a file of the configuration names it', ({ folder }) => {
   const file = new ClusterFile(folder);
-  file.write(CLUSTER);
+  writeFileSync(file.path, encodeCluster(CLUSTER));
   const config = join(folder, 'other.toml');
   writeFileSync(config, `state_directory = ${JSON.stringify(folder)}\n[listen]\nport = "bad"\n`);
   assert.match(forgetCluster({ env: {}, file: config }), /: forgot /);
