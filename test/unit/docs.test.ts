@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // The README must not drift from the program: it names every error code, every exit
-// status and every metric. (Of settings: config-docs.test.ts.)
+// status and every metric; and manual pages print what stands in them. (Of settings: config-docs.test.ts.)
 
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 
 import { CTL_CRITICAL, CTL_EXIT, CTL_WARNING } from '#src/ctl/exit.js';
 import { ERROR_CODES, EXIT } from '#src/errors.js';
@@ -37,6 +37,29 @@ test('every metric is named', async () => {
   const names = [...(await exposition()).matchAll(/^# HELP pg_gateway_(\w+) /gmu)].map((match) => match[1]);
   assert.ok(names.length > 20);
   for (const name of names) assert.ok(readme.includes(`\`${String(name)}\``), `README does not name ${String(name)}`);
+});
+
+// ---- what mdoc(7) takes for something else, without a word -----------------------
+
+const MANUALS = new URL('../../../packaging/man/', import.meta.url);
+
+const SWALLOWED: readonly (readonly [what: string, line: RegExp])[] = [
+  ['a quotation mark at the beginning of a word, which is not printed', /^\.\S.* "[^"]*"[^ ]/u],
+  ['the last word of a command, taken for punctuation', /^\.Dl .* [.,:;()]$/u],
+  ['words behind what is quoted, which are quoted too', /^\..*\bQl .* (?:No|,) \S/u],
+  ['a word of a heading that is the name of a macro', /^\.(?:Ss|.*\bSx) (?:An|Ap|Ar|At|Do|Em|In|Li|No|Of|Op|Or|So)\b/u],
+];
+
+test('the manual pages say what is written in them', () => {
+  const names = readdirSync(MANUALS);
+  assert.ok(names.length > 3);
+  for (const name of names) {
+    for (const [index, line] of readFileSync(new URL(name, MANUALS), 'utf8').split('\n').entries()) {
+      for (const [what, pattern] of SWALLOWED) {
+        assert.not.match(line, pattern, `${name}:${index + 1}: ${what}`);
+      }
+    }
+  }
 });
 
 test.run();
