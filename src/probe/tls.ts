@@ -134,6 +134,9 @@ export function requestTls(socket: Socket, signal: AbortSignal): Promise<boolean
   });
 }
 
+/** Those whose chain had to lead to a trusted root. `authorized` says so too where it need not, and happens to. */
+const verified = new WeakSet<Socket>();
+
 /**
  * The handshake, after the server's S. Must be called in the turn in which that byte was read.
  * @throws ProbeFault tls
@@ -143,7 +146,10 @@ export function startTls(socket: Socket, host: string, material: TlsMaterial, si
     const stream = connect(handshakeOptions(socket, host, material));
     // Stays for the socket's life: an error nobody listens to would end the process.
     stream.on('error', (error) => reject(faultOf(error, 'tls')));
-    stream.once('secureConnect', () => resolve(stream));
+    stream.once('secureConnect', () => {
+      if (material.verifyChain) verified.add(stream);
+      resolve(stream);
+    });
     stream.once('close', () => reject(new ProbeFault('tls', 'the connection was closed during the TLS handshake')));
     return () => {
       stream.destroy();
@@ -168,7 +174,7 @@ function handshakeOptions(socket: Socket, host: string, material: TlsMaterial): 
 export interface Encryption {
   /** `TLSv1.3` */
   readonly protocol: string;
-  /** The chain leads to a trusted root. (Whether the name was checked too is a matter of the mode.) */
+  /** The chain had to lead to a trusted root. (Whether the name was checked too is a matter of the mode.) */
   readonly chainVerified: boolean;
   /** Until when the server's certificate is valid, milliseconds since 1970; undefined: it does not say. */
   readonly validUntil: number | undefined;
@@ -180,7 +186,7 @@ export function encryptionOf(stream: Socket): Encryption | undefined {
   const until = Date.parse(stream.getPeerCertificate().valid_to);
   return {
     protocol: stream.getProtocol() ?? 'TLS',
-    chainVerified: stream.authorized,
+    chainVerified: verified.has(stream),
     validUntil: Number.isNaN(until) ? undefined : until,
   };
 }

@@ -166,6 +166,16 @@ test('TLS: the certificates that will end are warned of, and the status is 1', a
   assert.is(ended.status, 1);
 });
 
+test('TLS: a certificate that need not be trusted is not verified, even where it happens to be', async () => {
+  const { report } = await probed({
+    CANDIDATES: `localhost:${cluster.primary.port}`,
+    PGSSLMODE: 'prefer',
+    // Debian's Node likewise trusts what lies in /etc/ssl/certs, also the certificate that ssl-cert makes for each server.
+    NODE_EXTRA_CA_CERTS: cluster.primary.rootCertificate,
+  });
+  assert.match(report, 'TLSv1.3, certificate until DATE not verified');
+});
+
 test('TLS: a root that has signed nothing, and a name that is not in the certificate', async () => {
   const env = { CANDIDATES: bothServers(), PGSSLMODE: 'verify-full' };
   const [standby] = cluster.standbys;
