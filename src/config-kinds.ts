@@ -135,7 +135,8 @@ export function text(what: string): Kind {
     allowed: { text: what },
     quotable: true,
     fromText: (value) => value,
-    problems: (value) => (isGood(value) ? [] : [`expected ${what}`]),
+    problems: (value) =>
+      isGood(value) ? [] : [`expected ${what}${typeof value === 'string' ? '' : ' in quotation marks'}`],
   };
 }
 

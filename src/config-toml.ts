@@ -41,7 +41,9 @@ export function settingsOf(document: Table, path: string): FileContent {
       return;
     }
     failed.add(setting.key);
-    problems.push(badValue(path, setting, value, setting.kind.problems(value).join('; ')));
+    const fault = setting.kind.problems(value).join('; ');
+    const isOnlyQuoted = typeof value === 'string' && setting.kind.problems(setting.kind.fromText(value)).length === 0;
+    problems.push(badValue(path, setting, value, isOnlyQuoted ? `${fault}, without quotation marks` : fault));
   };
 
   const walk = (table: Table, above: readonly string[]): void => {

@@ -282,7 +282,9 @@ export function parseToml(text: string): Readonly<Record<string, unknown>> {
 /** Only the first line of the parser's message: the others quote the file, and with it perhaps a password. */
 function syntaxProblem(path: string, error: TomlError): Problem {
   const [first = ''] = error.message.split('\n');
-  const what = first.replace(/^Invalid TOML document: /, '');
+  const what = first
+    .replace(/^Invalid TOML document: /, '')
+    .replace(/^invalid value$/, 'invalid value (a text stands in quotation marks)');
   return invalid(path, `line ${String(error.line)}, column ${String(error.column)}: not valid TOML: ${what}`);
 }
 

@@ -109,7 +109,8 @@ const FILES: readonly (readonly [string, readonly string[]])[] = [
       'candidates = ["a\\u2028b","c\\u202ed"]: in "c\\u202ed": "c\\u202ed" is not a host name or an IP address',
     ],
   ],
-  ['[listen]\nport = "5432"', [`listen.port = "5432": ${PORT}`]],
+  ['[listen]\nport = "5432"', [`listen.port = "5432": ${PORT}, without quotation marks`]],
+  ['[listen]\nport = "70000"', [`listen.port = "70000": ${PORT}`]],
   ['[listen]\nport = 5432.5', [`listen.port = 5432.5: ${PORT}`]],
   ['[listen]\nport = true', [`listen.port = true: ${PORT}`]],
   ['[listen]\nport = [1]', [`listen.port = [1]: ${PORT}`]],
@@ -118,15 +119,15 @@ const FILES: readonly (readonly [string, readonly string[]])[] = [
   ['[listen]\nhost = ""', [`listen.host = "": ${HOST} without brackets: "" is not a host name or an IP address`]],
   ['[listen]\nhost = 1', [`listen.host = 1: ${HOST}`]],
   ['[sessions]\nworkers = 1.5', [`sessions.workers = 1.5: ${THREADS}`]],
-  ['[sessions]\ntcp_keepalive = "yes"', [`sessions.tcp_keepalive = "yes": ${SWITCH}`]],
+  ['[sessions]\ntcp_keepalive = "yes"', [`sessions.tcp_keepalive = "yes": ${SWITCH}, without quotation marks`]],
   ['[sessions]\ntcp_keepalive = 1', [`sessions.tcp_keepalive = 1: ${SWITCH}`]],
-  ['[probe]\ncheck_every = "2"', [`probe.check_every = "2": ${SECONDS}`]],
+  ['[probe]\ncheck_every = "2"', [`probe.check_every = "2": ${SECONDS}, without quotation marks`]],
   ['[probe]\ncheck_every = inf', [`probe.check_every = Infinity: ${SECONDS}`]],
   ['[probe]\ncheck_every = nan', [`probe.check_every = NaN: ${SECONDS}`]],
-  ['[probe]\nuser = 1', ['probe.user = 1: expected a user name']],
+  ['[probe]\nuser = 1', ['probe.user = 1: expected a user name in quotation marks']],
   ['[probe]\nuser = "a\\u0000b"', ['probe.user = "a\\u0000b": expected a user name']],
   ['[probe]\ndatabase = ""', ['probe.database = "": expected a database name']],
-  ['[probe]\npassword = 12345', ['probe.password = "***": expected a password']],
+  ['[probe]\npassword = 12345', ['probe.password = "***": expected a password in quotation marks']],
   [
     '[probe]\nsslmode = "allow"',
     [`probe.sslmode = "allow": ${MODES} ("allow" of libpq is not supported: use "prefer")`],
@@ -158,9 +159,12 @@ const FILES: readonly (readonly [string, readonly string[]])[] = [
   ['[listen.__proto__]\nport = 1', ['listen.__proto__.port: unknown key, did you mean listen.port?']],
   ['toString = 1', ['toString: unknown key']],
   // Syntax: never more than the place and the fault, for the line may hold a password.
-  ['[probe]\npassword = hunter2', ['line 2, column 12: not valid TOML: invalid value']],
+  [
+    '[probe]\npassword = hunter2',
+    ['line 2, column 12: not valid TOML: invalid value (a text stands in quotation marks)'],
+  ],
   ['[probe]\npassword = "hunter2', ['line 2, column 12: not valid TOML: unfinished string']],
-  ['\n\nx =', ['line 3, column 4: not valid TOML: invalid value']],
+  ['\n\nx =', ['line 3, column 4: not valid TOML: invalid value (a text stands in quotation marks)']],
   ['a = 1\na = 2', ['line 2, column 1: not valid TOML: trying to redefine an already defined table or value']],
   ['[log]\nlevel = "\ufffd"', ['line 2: not valid UTF-8']],
 ];
@@ -333,7 +337,7 @@ test('rules between settings are not blamed for a setting that is wrong in itsel
   const file = machine.write('x.toml', 'candidates = "a"\n[probe]\nsslcert = 1\n');
   const key = machine.write('key', '');
   assert.equal(machine.problems({ PGSSLKEY: key }, { file }), [
-    'x.toml: probe.sslcert = 1: expected the path of a file',
+    'x.toml: probe.sslcert = 1: expected the path of a file in quotation marks',
   ]);
 });
 
