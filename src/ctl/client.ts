@@ -69,7 +69,7 @@ function exchange(socket: string, { method, path, body, signal }: Question): Pro
     };
     const fail = (error: Error): void => {
       settled();
-      reject(unreachable(socket, describe(error), error));
+      reject(unreachable(socket, describe(error, socket), error));
     };
     const headers = {
       Host: 'pg-gateway',
@@ -111,14 +111,18 @@ function errorOf(document: unknown): { readonly code: ErrorCode | undefined; rea
   return Object.hasOwn(ERROR_CODES, code) ? { code: code as ErrorCode, message: String(error.message) } : nothing;
 }
 
-function describe(error: Error): string {
+/** Those that systemd opens have the name of the unit beside them that they come and go with. */
+const INSTALLED_SOCKET = /^\/run\/pg-gatewayctl\/(pg-gateway(?:@[^/]+)?\.sock)$/;
+
+function describe(error: Error, socket: string): string {
+  const installed = INSTALLED_SOCKET.exec(socket)?.[1];
   switch ('code' in error ? error.code : undefined) {
     case 'ENOENT':
-      return 'there is no such socket; is the gateway configured, and its control socket on?';
+      return `there is no such socket; is the gateway configured, and its control socket on?${installed === undefined ? '' : ` (systemctl status ${installed}et)`}`;
     case 'ECONNREFUSED':
       return 'nobody listens there: the gateway does not run';
     case 'EACCES':
-      return 'permission denied: be root, or in the group of the socket';
+      return `permission denied: be root, or in the group of the socket${installed === undefined ? '' : ' (pg-gateway-admin)'}`;
     case 'ECONNRESET':
       return 'the connection broke';
     default:

@@ -38,7 +38,7 @@ test('the socket is there with the others, for root and its group', async () => 
   assert.is(await statusAs('admin'), 0);
   const { status, stderr } = await machine.run(['runuser', '-u', 'other', '--', 'pg-gatewayctl', 'status']);
   assert.is(status, 3);
-  assert.match(stderr, /permission denied/u);
+  assert.match(stderr, /permission denied: be root, or in the group of the socket \(pg-gateway-admin\)/u);
 });
 
 /** The only session there is, and when it was told: performance.now() before and after. */
