@@ -14,6 +14,8 @@ export interface InstalledService {
   /** LoadCredential=: the password of the probes. */
   readonly passwordFile: string;
   readonly stateDirectory: string;
+  /** The units that listen for it; null: it listens by itself. */
+  readonly sockets: { readonly clients: string; readonly metrics: string | null };
 }
 
 /** The file under systemd's folders; that of an instance is a template. */
@@ -43,6 +45,9 @@ export function serviceOf(file: string | undefined): InstalledService | undefine
     user: 'pg-gateway',
     passwordFile: join(CONFIG_DIRECTORY, isMain ? 'pgpassword' : `${instance}.pgpassword`),
     stateDirectory: isMain ? STATE_DIRECTORY : `${STATE_DIRECTORY}-${instance}`,
+    sockets: isMain
+      ? { clients: 'pg-gateway.socket', metrics: 'pg-gateway-metrics.socket' }
+      : { clients: `pg-gateway@${instance}.socket`, metrics: null },
   };
 }
 

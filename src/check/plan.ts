@@ -22,8 +22,8 @@ export function planEntries(facts: LocalFacts): readonly Entry[] {
       : `${service.stateDirectory}, as the service would`;
   return [
     ...(service === undefined ? [] : [['judged', [serviceText(service)]] as const]),
-    ['clients', [`${listening(facts, config.listen)}, unless systemd hands sockets over`]],
-    ['metrics', [`${listening(facts, config.metrics)}, unless systemd hands sockets over`]],
+    ['clients', [handedOver(listening(facts, config.listen), service?.sockets.clients)]],
+    ['metrics', [handedOver(listening(facts, config.metrics), service?.sockets.metrics)]],
     ['candidates', config.candidates.map(({ name, host }) => candidateText(facts, name, host))],
     ['limits', limitTexts(facts)],
     ['log-in', [loginText(config)]],
@@ -35,6 +35,14 @@ export function planEntries(facts: LocalFacts): readonly Entry[] {
 /** What a check by root goes by, in one line. */
 function serviceText({ unit, user, passwordFile }: InstalledService): string {
   return `as ${unit} would: it is the user ${user}, has its password from ${passwordFile}, and no home directory`;
+}
+
+/** @param socket the unit whose addresses they are; null: the service has none; undefined: nobody knows */
+function handedOver(bound: string, socket: string | null | undefined): string {
+  if (socket === null) return bound;
+  return socket === undefined
+    ? `${bound}, unless systemd hands sockets over`
+    : `where ${socket} listens (systemctl cat ${socket}); without that ${bound}`;
 }
 
 function listening({ names }: LocalFacts, { host, port }: HostPort): string {

@@ -121,12 +121,19 @@ test('each finding of the plan', () => {
 
 const MAIN_SERVICE = serviceOf(undefined);
 
-test('what is judged for the service says so, and where it keeps its memory', () => {
+test('what is judged for the service says so, and where it listens and keeps its memory', () => {
   const entries = new Map(planEntries(factsOf({}, {}, { service: serviceOf('/etc/pg-gateway/sales.toml') })));
   assert.equal(entries.get('judged'), [
     'as pg-gateway@sales.service would: it is the user pg-gateway, has its password from /etc/pg-gateway/sales.pgpassword, and no home directory',
   ]);
   assert.equal(entries.get('memory'), ['/var/lib/pg-gateway-sales, as the service would']);
+  assert.equal(entries.get('clients'), [
+    'where pg-gateway@sales.socket listens (systemctl cat pg-gateway@sales.socket); without that port 5432 of localhost, which cannot be looked up',
+  ]);
+  assert.equal(entries.get('metrics'), ['port 9090 of every address, IPv6 and IPv4']);
+  const main = new Map(planEntries(factsOf({}, {}, { service: MAIN_SERVICE })));
+  assert.match(main.get('clients')?.[0] ?? '', /^where pg-gateway\.socket listens /);
+  assert.match(main.get('metrics')?.[0] ?? '', /^where pg-gateway-metrics\.socket listens /);
   assert.is(new Map(planEntries(factsOf({}, {}))).has('judged'), false);
 });
 
