@@ -51,6 +51,20 @@ export function serviceOf(file: string | undefined): InstalledService | undefine
   };
 }
 
+/**
+ * The unit that should have handed over the sockets for clients, where this is a process of the service that has none:
+ * the unit could not open its address, or is masked.
+ */
+export function missingSocket(
+  file: string | undefined,
+  env: NodeJS.ProcessEnv,
+  clients: readonly number[],
+): string | undefined {
+  const service = serviceOf(file);
+  const isService = (env['NOTIFY_SOCKET'] ?? '') !== '' && env['STATE_DIRECTORY'] === service?.stateDirectory;
+  return isService && clients.length === 0 ? service?.sockets.clients : undefined;
+}
+
 /** Empty: the main file, which is no instance's. */
 function instanceOf(path: string): string | undefined {
   const name = basename(path);

@@ -13,7 +13,7 @@ import type { DaemonOptions } from './daemon.js';
 import { managerHasRoom, WORKERS_STOP_MS } from './dataplane.js';
 import { EXIT, GatewayError } from './errors.js';
 import { forgetCluster } from './forget-cluster.js';
-import { serviceOf, serviceToJudgeFor } from './installed-service.js';
+import { missingSocket, serviceOf, serviceToJudgeFor } from './installed-service.js';
 import { createLogger } from './log.js';
 import type { Logger } from './log.js';
 import { begin, noteOf } from './recovery.js';
@@ -125,6 +125,12 @@ async function run(command: RunCommand, logger: Logger): Promise<number> {
   });
   const inherited = inheritedSockets(process.env, process.pid);
   const prepared = prepare(input, inherited, logger);
+  const missing = missingSocket(command.file, process.env, inherited.clients);
+  if (missing !== undefined) {
+    logger.warning(`${missing} is not open: clients can connect only where listen.host and listen.port say`, {
+      hint: `systemctl status ${missing} tells why; when that is mended, systemctl restart ${missing}`,
+    });
+  }
   const notifySocket = process.env['NOTIFY_SOCKET'] ?? '';
   const notifier = await createNotifier(logger, { hasRoom: () => managerHasRoom(notifySocket) });
   // It brings most of the program along, for which no session should wait.

@@ -196,4 +196,19 @@ test('stopping the sockets and the service ends all', async () => {
   assert.is(await machine.succeed(['ss', '-Hltn', 'sport = :5432']), '');
 });
 
+test('where the socket cannot open its address, it is said that clients may not get in', async () => {
+  const mark = await machine.mark();
+  const dropIn = '/etc/systemd/system/pg-gateway.socket.d/elsewhere.conf';
+  await machine.write(dropIn, '[Socket]\nListenStream=\nListenStream=192.0.2.99:5432\n');
+  await machine.systemctl('daemon-reload');
+  await machine.run(['systemctl', 'start', SOCKET]);
+  assert.is(await machine.property(SOCKET, 'ActiveState'), 'failed');
+  await machine.systemctl('start', SERVICE);
+  const warning = await machine.logged(/^pg-gateway\.socket is not open: /, { unit: SERVICE, after: mark });
+  assert.is(warning.priority, 'warning');
+  const { status, stderr } = await machine.run(['pg-gatewayctl', 'status']);
+  assert.is(status, 3);
+  assert.match(stderr, '(systemctl status pg-gateway.socket)');
+});
+
 test.run();

@@ -5,7 +5,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-import { serviceOf, serviceToJudgeFor } from '#src/installed-service.js';
+import { missingSocket, serviceOf, serviceToJudgeFor } from '#src/installed-service.js';
 import { PROJECT_ROOT } from '../helpers/paths.js';
 import { assert, suite } from '../helpers/suite.js';
 
@@ -64,5 +64,22 @@ test('a check is for the service if root asks, and its unit is there', () => {
     rmSync(folder, { recursive: true });
   }
 });
+
+const MAIN_ENV = { NOTIFY_SOCKET: '/run/systemd/notify', STATE_DIRECTORY: '/var/lib/pg-gateway' };
+const SALES_ENV = { ...MAIN_ENV, STATE_DIRECTORY: '/var/lib/pg-gateway-sales' };
+
+/** What is so, `--config`, environment, sockets for clients, the unit that is named. */
+const MISSING: readonly (readonly [string, string | undefined, NodeJS.ProcessEnv, number[], string | undefined])[] = [
+  ['the service', undefined, MAIN_ENV, [], 'pg-gateway.socket'],
+  ['an instance', '/etc/pg-gateway/sales.toml', SALES_ENV, [], 'pg-gateway@sales.socket'],
+  ['the service with its socket', undefined, MAIN_ENV, [3], undefined],
+  ['in the foreground', undefined, {}, [], undefined],
+  ['in a container', undefined, { STATE_DIRECTORY: '/var/lib/pg-gateway' }, [], undefined],
+  ['a unit of somebody else', undefined, { ...MAIN_ENV, STATE_DIRECTORY: '/var/lib/mine' }, [], undefined],
+];
+
+for (const [what, file, env, clients, expected] of MISSING) {
+  test(`${what}: ${expected ?? 'no socket'} is missed`, () => assert.is(missingSocket(file, env, clients), expected));
+}
 
 test.run();
