@@ -53,7 +53,7 @@ function memoryFinding(problem: string): Finding {
   return {
     level: 'note',
     about: '',
-    what: `what the gateway remembers of the cluster could not be read, and the verdict is that of a first start: ${problem}`,
+    what: `what the gateway remembers of the cluster could not be read, and the verdict is that of a first start: ${problem.replace(/\.$/, '')}`,
     fix: 'run this as root, or as the user that the gateway runs as',
   };
 }

@@ -44,6 +44,8 @@ export interface LocalFacts {
   readonly ownFiles: ReadonlyMap<string, string>;
   /** Files that settings name and that service cannot read. */
   readonly hiddenFiles: ReadonlyMap<string, string>;
+  /** Those of the configuration itself that it cannot read. */
+  readonly hiddenSources: readonly string[];
   /** This machine's clock, milliseconds since 1970. */
   readonly now: number;
 }

@@ -53,6 +53,7 @@ export async function gatherLocal(config: LoadedConfig, service: InstalledServic
     service,
     ownFiles: service === undefined ? new Map() : filesOfOwnHome(process.env),
     hiddenFiles: service === undefined ? new Map() : hiddenFiles(config),
+    hiddenSources: service === undefined ? [] : config.sources.filter(isHidden),
     now: wallClock(),
   };
 }

@@ -158,7 +158,7 @@ function limitFindings({ config: { maxConnections }, clientsThatFit }: LocalFact
 }
 
 /** Where root's own case misleads: it sees more than the service does. */
-function serviceFindings({ config, service, ownFiles, hiddenFiles }: LocalFacts): readonly Finding[] {
+function serviceFindings({ config, service, ownFiles, hiddenFiles, hiddenSources }: LocalFacts): readonly Finding[] {
   if (service === undefined) return [];
   const isDefault = (key: string): boolean => config.settings.find((one) => one.key === key)?.from === 'default';
   const user: Finding = {
@@ -177,9 +177,16 @@ function serviceFindings({ config, service, ownFiles, hiddenFiles }: LocalFacts)
         ? password
         : 'let it be outside of home directories, and readable by all, or by a group that a drop-in gives the service (SupplementaryGroups=)',
   }));
+  const sources = hiddenSources.map((path): Finding => ({
+    level: 'warning',
+    about: path,
+    what: 'the service cannot read its configuration there, and does not start',
+    fix: `chmod a+r, after a password in it has gone to ${service.passwordFile}; or let it be readable by a group that a drop-in gives the service (SupplementaryGroups=)`,
+  }));
   const own = [...ownFiles].filter(([key]) => isDefault(key) && isWanted(config, key));
   return [
     ...(isDefault('probe.user') ? [user] : []),
+    ...sources,
     ...hidden,
     ...own.map(([key, path]): Finding => ({
       level: 'note',

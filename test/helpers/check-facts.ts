@@ -37,6 +37,7 @@ export function localFacts(config: LoadedConfig, facts: Partial<LocalFacts> = {}
     service: undefined,
     ownFiles: new Map(),
     hiddenFiles: new Map(),
+    hiddenSources: [],
     now: NOW,
     ...facts,
   };

@@ -128,6 +128,16 @@ register('a file that is for root alone is none for the service', async () => {
   assert.is(status, 1);
 });
 
+register('so is a configuration that is for root alone', async () => {
+  const file = '/etc/pg-gateway/sales.toml';
+  const args = [...PROBE, '--config', file];
+  const { status, stdout } = await program({ args, script: `chmod 600 ${file}` });
+  assert.match(stdout, `warning: ${file}: the service cannot read its configuration there`);
+  assert.is.not(status, 0);
+  const again = await program({ args, script: `chmod 644 ${file}` });
+  assert.not.match(again.stdout, 'cannot read its configuration');
+});
+
 register('without the units it is a check for root, and so is the quiet one of the units', async () => {
   const script = 'mount -t tmpfs tmpfs /etc/systemd/system';
   const { status, stdout } = await program({ args: PROBE, script });

@@ -162,6 +162,7 @@ const OF_SERVICE: readonly (readonly [NodeJS.ProcessEnv, Partial<LocalFacts>, re
     },
     ['warning /etc/passfile: /etc/pg-gateway/pgpassword', 'warning /etc/key: SupplementaryGroups='],
   ],
+  [{}, { hiddenSources: ['/etc/a.toml'] }, ['warning /etc/a.toml: chmod a+r, /etc/pg-gateway/pgpassword']],
 ];
 
 for (const [env, facts, expected] of OF_SERVICE) {
