@@ -30,8 +30,9 @@ export function passwordWarnings({ configFiles, env, environmentFiles }: Exposur
   return [
     oneLine(
       `${files.join(', ')}: the password of the probes can be read by every user of this machine: ` +
-        `move it into the systemd credential ${PASSWORD_CREDENTIAL} (LoadCredential=${PASSWORD_CREDENTIAL}:FILE) ` +
-        'or into a password file (probe.passfile, PGPASSFILE) that nobody else may read',
+        `move it into the systemd credential ${PASSWORD_CREDENTIAL} (LoadCredential=${PASSWORD_CREDENTIAL}:FILE; ` +
+        'pg-gateway.service has /etc/pg-gateway/pgpassword) or, without systemd, into a password file ' +
+        '(probe.passfile, PGPASSFILE) that nobody else may read',
     ),
   ];
 }

@@ -234,7 +234,10 @@ function merge(layers: readonly Layer[]): { readonly raw: RawSettings; readonly 
 /** All there is in the log of a service that was installed and not yet configured: it says the whole way on. */
 function noCandidates(file: string | undefined, directory: string): Problem {
   const path = file ?? join(directory, 'pg-gateway.toml');
-  const environment = file === undefined ? ' in /etc/default/pg-gateway or the environment' : ' in the environment';
+  const environment =
+    file === undefined
+      ? ' in /etc/default/pg-gateway, which only the units read, or in the environment'
+      : ' in the environment';
   const start = file === undefined ? 'systemctl start pg-gateway.socket' : 'start it again';
   return invalid(
     'candidates',

@@ -202,7 +202,7 @@ test('names the argument', ({ machine }) => {
 
 test('the candidates are required', ({ machine }) => {
   const line =
-    'candidates: none are set: name the PostgreSQL servers as candidates = ["db1:5432", "db2:5432"] in etc/pg-gateway.toml, or as CANDIDATES=db1:5432,db2:5432 in /etc/default/pg-gateway or the environment, then: systemctl start pg-gateway.socket';
+    'candidates: none are set: name the PostgreSQL servers as candidates = ["db1:5432", "db2:5432"] in etc/pg-gateway.toml, or as CANDIDATES=db1:5432,db2:5432 in /etc/default/pg-gateway, which only the units read, or in the environment, then: systemctl start pg-gateway.socket';
   assert.equal(machine.problems({}), [line]);
   assert.equal(machine.problems({ CANDIDATES: '' }), [line]);
   const file = machine.write('own.toml', '');

@@ -77,7 +77,7 @@ for (const { what, files, env = {}, named } of ROWS) {
     for (const warning of warnings) {
       const [listed = ''] = warning.replaceAll(`${machine.root}/`, '').split(': the password of the probes ');
       assert.equal(listed.split(', '), named);
-      assert.match(warning, /LoadCredential=pgpassword:FILE.*probe\.passfile/);
+      assert.match(warning, /LoadCredential=pgpassword:FILE; .*\/etc\/pg-gateway\/pgpassword\).*probe\.passfile/);
       assert.not.match(warning, new RegExp(PASSWORD));
     }
   });
