@@ -44,7 +44,7 @@ Each is "host", "host:port", "[v6]" or "[v6]:port"; the port is 5432 if not give
 commas or spaces:
   candidates = ["db1", "db2:5433", "[2001:db8::3]"]
   candidates = "db1, db2:5433, [2001:db8::3]"
-A name is looked up at each probe connection and every 30 seconds. Of one with several addresses each is a candidate, \
+Servers themselves: no proxy, and never this gateway, which would send its clients round in a circle. A name is looked up at each probe connection and every 30 seconds. Of one with several addresses each is a candidate, \
 up to ${String(MAX_ADDRESSES)}, and up to ${String(MAX_CANDIDATES)} of all names.`,
   state_directory: `\
 Directory where the cluster is remembered over a stop: its system identifier and the highest timeline seen, which keep \

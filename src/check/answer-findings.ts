@@ -2,6 +2,7 @@
 // A candidate that answered: what of it is not as it should be. Pure.
 
 import { isLoopback } from './loopback.js';
+import type { Candidate } from '../candidates.js';
 import type { LoadedConfig } from '../config.js';
 import type { Session } from '../probe/inspection.js';
 import type { ServerDetails } from '../probe/server-details.js';
@@ -29,6 +30,7 @@ export function answerFindings({ config, clientsThatFit, now }: LocalFacts, insp
     ...(details === undefined
       ? [detailsRemark(session)]
       : [
+          portRemark(inspected.candidate, details),
           clockRemark(session),
           connectionsRemark(config, details, clientsThatFit),
           ...roleRemarks(config, details, now),
@@ -92,6 +94,16 @@ function detailsRemark({ detailsProblem = 'no answer' }: Session): Remark {
     level: 'note',
     what: `more than a probe needs it did not tell: ${detailsProblem}`,
     fix: 'nothing has to be done for the gateway',
+  };
+}
+
+/** A gateway among its own candidates sends clients round in a circle, until there is no place left. */
+function portRemark({ port }: Candidate, details: ServerDetails): Remark | undefined {
+  if (details.port === port) return undefined;
+  return {
+    level: 'note',
+    what: `it listens on port ${String(details.port)} by its own word: something passes connections on from port ${String(port)}, a mapping of ports, a proxy, or this gateway itself`,
+    fix: 'name the server itself in candidates, unless it is a mapping of ports: a proxy chooses by its own lights, and to the gateway itself clients must never be sent',
   };
 }
 

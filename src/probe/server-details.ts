@@ -21,10 +21,12 @@ export interface ServerDetails {
   readonly clientAddress: string | null;
   /** The server's clock, milliseconds since 1970. */
   readonly clock: number;
+  /** Where it listens, by its own word. */
+  readonly port: number;
 }
 
 /**
- * One row of nine texts, in the order of ServerDetails. As with PROBE_QUERY any role may ask it, on PostgreSQL 10 to 18,
+ * One row of ten texts, in the order of ServerDetails. As with PROBE_QUERY any role may ask it, on PostgreSQL 10 to 18,
  * and every name is qualified. `reserved_connections` is there since PostgreSQL 16. pg_roles hides no date of validity.
  */
 export const DETAILS_QUERY = `\
@@ -37,7 +39,8 @@ SELECT pg_catalog.current_setting('server_version'),
  (SELECT ${milliseconds('r.rolvaliduntil')} FROM pg_catalog.pg_roles r
   WHERE r.rolname OPERATOR(pg_catalog.=) CURRENT_USER AND pg_catalog.isfinite(r.rolvaliduntil)),
  pg_catalog.host(pg_catalog.inet_client_addr()),
- ${milliseconds('pg_catalog.clock_timestamp()')}`;
+ ${milliseconds('pg_catalog.clock_timestamp()')},
+ pg_catalog.current_setting('port')`;
 
 function milliseconds(time: string): string {
   return `(pg_catalog.date_part('epoch', ${time}) OPERATOR(pg_catalog.*) 1000::pg_catalog.float8)::pg_catalog.int8::pg_catalog.text`;
@@ -45,14 +48,14 @@ function milliseconds(time: string): string {
 
 /**
  * Reads the answer to DETAILS_QUERY.
- * @throws ProbeFault protocol: it is not one row of nine texts that make sense
+ * @throws ProbeFault protocol: it is not one row of ten texts that make sense
  */
 export function parseServerDetails(rows: readonly (readonly unknown[])[]): ServerDetails {
   const [row, ...more] = rows;
-  if (row?.length !== 9 || more.length > 0) {
-    throw new ProbeFault('protocol', `expected one row of nine columns, got ${rows.length} of ${row?.length ?? 0}`);
+  if (row?.length !== 10 || more.length > 0) {
+    throw new ProbeFault('protocol', `expected one row of ten columns, got ${rows.length} of ${row?.length ?? 0}`);
   }
-  const [version, most, superusers, reserved, superuser, statistics, until, address, clock] = row;
+  const [version, most, superusers, reserved, superuser, statistics, until, address, clock, port] = row;
   return {
     version: parseText('version', version),
     maxConnections: parseCount('max_connections', most),
@@ -63,6 +66,7 @@ export function parseServerDetails(rows: readonly (readonly unknown[])[]): Serve
     passwordUntil: until === null ? null : parseTime('validity of the password', until),
     clientAddress: address === null ? null : parseText('address', address),
     clock: parseTime('clock', clock),
+    port: parseCount('port', port),
   };
 }
 

@@ -52,6 +52,7 @@ export const DETAILS: ServerDetails = {
   passwordUntil: null,
   clientAddress: '192.0.2.1',
   clock: NOW,
+  port: 5432,
 };
 
 export const SESSION: Session = {

@@ -45,6 +45,12 @@ const CASES: readonly (readonly [string, NodeJS.ProcessEnv, Partial<Session>, ..
   ['a clock behind', {}, { clockAheadMs: -3_600_000 }, /^warning: its clock is 3600 s behind/],
   ['a clock that may be right', {}, { clockAheadMs: 2500, clockUncertaintyMs: 501 }],
   ['a tolerable clock', {}, { clockAheadMs: -2000 }],
+  [
+    'another port',
+    {},
+    details({ port: 5433 }),
+    /^note: it listens on port 5433 .* from port 5432, .* this gateway itself/,
+  ],
   ['room for all', { MAX_CONNECTIONS: '496' }, {}],
   ['no room for the probe', { MAX_CONNECTIONS: '497' }, {}, /^warning: it has places for 497 clients .* lets 497 in/],
   ['less room than fit here', {}, details({ maxConnections: 100 }), /^note: it has places for 97 clients/],

@@ -7,7 +7,7 @@ import { assert, suite } from '../helpers/suite.js';
 
 const test = suite('server details');
 
-const ROW = ['15.18', '100', '3', '2', 'off', 'true', null, '192.0.2.1', '1796000000000'];
+const ROW = ['15.18', '100', '3', '2', 'off', 'true', null, '192.0.2.1', '1796000000000', '5432'];
 
 test('reads an answer', () => {
   assert.equal(parseServerDetails([ROW]), {
@@ -19,11 +19,12 @@ test('reads an answer', () => {
     passwordUntil: null,
     clientAddress: '192.0.2.1',
     clock: 1_796_000_000_000,
+    port: 5432,
   });
 });
 
 test('reads what may be missing, and what is before 1970', () => {
-  const row = ['15.18', '100', '3', '0', 'on', 'false', '-1', null, '0'];
+  const row = ['15.18', '100', '3', '0', 'on', 'false', '-1', null, '0', '5432'];
   const details = parseServerDetails([row]);
   assert.equal(
     [details.superuser, details.readsStatistics, details.passwordUntil, details.clientAddress],
@@ -42,6 +43,7 @@ const SENSELESS: readonly (readonly [number, unknown])[] = [
   [7, 7],
   [8, null],
   [8, '1.5'],
+  [9, '/tmp'],
 ];
 
 for (const [column, value] of SENSELESS) {
@@ -57,9 +59,9 @@ for (const [column, value] of SENSELESS) {
   });
 }
 
-test('it is one row of nine columns', () => {
+test('it is one row of ten columns', () => {
   for (const rows of [[], [ROW, ROW], [ROW.slice(1)]]) {
-    assert.throws(() => parseServerDetails(rows), /one row of nine columns/);
+    assert.throws(() => parseServerDetails(rows), /one row of ten columns/);
   }
 });
 
