@@ -96,6 +96,10 @@ function fileLines(probe: ProbeConfig, inspected: readonly Inspected[]): string[
       `# ${group.map(({ candidate }) => candidate.name).join(', ')}: ${sourceText(group[0]?.source)}`,
       hbaLine(probe, group[0]?.source),
     ]),
+    ...comment(
+      '#',
+      'Clients of the gateway come from there too: they need lines of their own, by a password or a certificate, never by trust.',
+    ),
   ];
 }
 

@@ -379,6 +379,8 @@ hostssl  postgres  "new role"  127.0.0.1/32  scram-sha-256
 hostssl  postgres  "new role"  127.0.0.1/32  scram-sha-256
 # db.invalid:5432: where the gateway comes from could not be told: put its address in the place of GATEWAY_ADDRESS/32.
 hostssl  postgres  "new role"  GATEWAY_ADDRESS/32  scram-sha-256
+# Clients of the gateway come from there too: they need lines of their own, by a
+# password or a certificate, never by trust.
 `,
   );
   // The server understands it: the role logs in by it.

@@ -90,6 +90,8 @@ host  postgres  probe  192.0.2.1/32  scram-sha-256
 host  postgres  probe  192.0.2.2/32  scram-sha-256
 # d:5432: where the gateway comes from could not be told: put its address in the place of GATEWAY_ADDRESS/32.
 host  postgres  probe  GATEWAY_ADDRESS/32  scram-sha-256
+# Clients of the gateway come from there too: they need lines of their own, by a
+# password or a certificate, never by trust.
 `,
   );
 });

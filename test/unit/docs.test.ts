@@ -45,7 +45,7 @@ const MANUALS = new URL('../../../packaging/man/', import.meta.url);
 
 const SWALLOWED: readonly (readonly [what: string, line: RegExp])[] = [
   ['a quotation mark at the beginning of a word, which is not printed', /^\.\S.* "[^"]*"[^ ]/u],
-  ['the last word of a command, taken for punctuation', /^\.Dl .* [.,:;()]$/u],
+  ['a word of a command, taken for punctuation', /^\.Dl .* [.,:;()](?: |$)/u],
   ['words behind what is quoted, which are quoted too', /^\..*\bQl .* (?:No|,) \S/u],
   ['a word of a heading that is the name of a macro', /^\.(?:Ss|.*\bSx) (?:An|Ap|Ar|At|Do|Em|In|Li|No|Of|Op|Or|So)\b/u],
 ];
