@@ -46,6 +46,8 @@ export interface LocalFacts {
   readonly hiddenFiles: ReadonlyMap<string, string>;
   /** Those of the configuration itself that it cannot read. */
   readonly hiddenSources: readonly string[];
+  /** Every user can read the file with the password of that service. */
+  readonly passwordIsExposed: boolean;
   /** This machine's clock, milliseconds since 1970. */
   readonly now: number;
 }

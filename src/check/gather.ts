@@ -54,6 +54,7 @@ export async function gatherLocal(config: LoadedConfig, service: InstalledServic
     ownFiles: service === undefined ? new Map() : filesOfOwnHome(process.env),
     hiddenFiles: service === undefined ? new Map() : hiddenFiles(config),
     hiddenSources: service === undefined ? [] : config.sources.filter(isHidden),
+    passwordIsExposed: service !== undefined && readableByAll(service.passwordFile),
     now: wallClock(),
   };
 }

@@ -158,7 +158,8 @@ function limitFindings({ config: { maxConnections }, clientsThatFit }: LocalFact
 }
 
 /** Where root's own case misleads: it sees more than the service does. */
-function serviceFindings({ config, service, ownFiles, hiddenFiles, hiddenSources }: LocalFacts): readonly Finding[] {
+function serviceFindings(facts: LocalFacts): readonly Finding[] {
+  const { config, service, ownFiles, hiddenFiles, hiddenSources, passwordIsExposed } = facts;
   if (service === undefined) return [];
   const isDefault = (key: string): boolean => config.settings.find((one) => one.key === key)?.from === 'default';
   const user: Finding = {
@@ -177,6 +178,12 @@ function serviceFindings({ config, service, ownFiles, hiddenFiles, hiddenSources
         ? password
         : 'let it be outside of home directories, and readable by all, or by a group that a drop-in gives the service (SupplementaryGroups=)',
   }));
+  const exposed: Finding = {
+    level: 'warning',
+    about: service.passwordFile,
+    what: 'every user of this machine can read the password of the probes in it',
+    fix: `chmod 600 ${service.passwordFile}`,
+  };
   const sources = hiddenSources.map((path): Finding => ({
     level: 'warning',
     about: path,
@@ -186,6 +193,7 @@ function serviceFindings({ config, service, ownFiles, hiddenFiles, hiddenSources
   const own = [...ownFiles].filter(([key]) => isDefault(key) && isWanted(config, key));
   return [
     ...(isDefault('probe.user') ? [user] : []),
+    ...(passwordIsExposed ? [exposed] : []),
     ...sources,
     ...hidden,
     ...own.map(([key, path]): Finding => ({

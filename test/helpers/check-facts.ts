@@ -38,6 +38,7 @@ export function localFacts(config: LoadedConfig, facts: Partial<LocalFacts> = {}
     ownFiles: new Map(),
     hiddenFiles: new Map(),
     hiddenSources: [],
+    passwordIsExposed: false,
     now: NOW,
     ...facts,
   };

@@ -128,6 +128,15 @@ register('a file that is for root alone is none for the service', async () => {
   assert.is(status, 1);
 });
 
+register('the password is for nobody else', async () => {
+  const file = '/etc/pg-gateway/pgpassword';
+  const { status, stdout } = await program({ args: PROBE, script: `chmod 644 ${file}` });
+  assert.match(stdout, `warning: ${file}: every user of this machine can read the password of the probes in it`);
+  assert.is(status, 1);
+  const again = await program({ args: PROBE, script: `chmod 600 ${file}` });
+  assert.is(again.status, 0, again.stdout);
+});
+
 register('so is a configuration that is for root alone', async () => {
   const file = '/etc/pg-gateway/sales.toml';
   const args = [...PROBE, '--config', file];
