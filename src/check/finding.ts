@@ -10,7 +10,7 @@ export interface Finding {
   readonly what: string;
   /** What mends it: one sentence, without its full stop. */
   readonly fix: string;
-  /** Lines to take over as they are: of pg_hba.conf, or SQL. */
+  /** Lines to take over as they are: of pg_hba.conf, SQL, or for a shell. */
   readonly lines?: readonly string[];
 }
 

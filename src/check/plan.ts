@@ -182,7 +182,8 @@ function serviceFindings(facts: LocalFacts): readonly Finding[] {
     level: 'warning',
     about: service.passwordFile,
     what: 'every user of this machine can read the password of the probes in it',
-    fix: `chmod 600 ${service.passwordFile}`,
+    fix: 'let nobody but root read it:',
+    lines: [`chmod 600 ${service.passwordFile}`],
   };
   const sources = hiddenSources.map((path): Finding => ({
     level: 'warning',

@@ -132,6 +132,7 @@ register('the password is for nobody else', async () => {
   const file = '/etc/pg-gateway/pgpassword';
   const { status, stdout } = await program({ args: PROBE, script: `chmod 644 ${file}` });
   assert.match(stdout, `warning: ${file}: every user of this machine can read the password of the probes in it`);
+  assert.match(stdout, `#           chmod 600 ${file}\n`);
   assert.is(status, 1);
   const again = await program({ args: PROBE, script: `chmod 600 ${file}` });
   assert.is(again.status, 0, again.stdout);

@@ -162,7 +162,7 @@ const OF_SERVICE: readonly (readonly [NodeJS.ProcessEnv, Partial<LocalFacts>, re
     },
     ['warning /etc/passfile: /etc/pg-gateway/pgpassword', 'warning /etc/key: SupplementaryGroups='],
   ],
-  [{}, { passwordIsExposed: true }, ['warning /etc/pg-gateway/pgpassword: chmod 600']],
+  [{}, { passwordIsExposed: true }, ['warning /etc/pg-gateway/pgpassword: nobody but root']],
   [{}, { hiddenSources: ['/etc/a.toml'] }, ['warning /etc/a.toml: chmod a+r, /etc/pg-gateway/pgpassword']],
 ];
 
