@@ -21,7 +21,8 @@
 // - Two answers are of one server if they came from one address, or from two with the same system identifier and start
 //   time: a name with an IPv4 and an IPv6 address, a floating address beside the server's own. It is no rival of itself,
 //   and its sessions stay when it goes on at its other address. That needs a word that is newer than its silence at the
-//   present one, and that is not from before it was seen in recovery, which it enters only by a restart.
+//   present one, and that was not asked for before it was seen in recovery, which it enters only by a restart: who says
+//   so later was never there, and an address that answers from recovery has become another server's.
 // - A name of the configuration stands for whatever addresses it has. The primary is on the list as long as its name is.
 //   When the name does not lead to the primary's address any more, the server that it leads to is the primary moved;
 //   while it does, a second writable server behind the name is a rival like any other.
@@ -212,13 +213,13 @@ function standingOf(
 
 /**
  * A claim of the last primary, under another name or at another address, that may not be true any more: it has fallen
- * silent since under its own. Or that is not: it was seen in recovery, and so has been restarted.
+ * silent since under its own, or was seen in recovery there, and so may have been restarted.
  */
 function isOverruled({ observations }: ElectionInput, memory: Memory, answer: Answer): boolean {
   const last = memory.primary;
   if (last === null || !sameServer(answer, last)) return false;
   const demoted = isDisproven(memory) && memory.cut?.reason === 'demoted';
-  if (demoted && !sameAddress(answer.address, last.address)) return true;
+  if (demoted && !sameAddress(answer.address, last.address)) return answer.askedAt < memory.since;
   const seen = observations.get(last.candidate.name);
   return seen?.kind === 'failed' && seen.at > answer.at;
 }
@@ -281,10 +282,11 @@ function withDemotion(input: ElectionInput, own: readonly Answer[]): Memory {
   const { memory } = input;
   const last = memory.primary;
   if (last === null) return memory;
-  const proof = own.some(
+  const proof = own.find(
     ({ askedAt, address, state }) => askedAt >= memory.since && state.inRecovery && sameAddress(address, last.address),
   );
-  return proof ? { ...memory, cut: cutBelow(memory, memory.epoch + 1, 'demoted') } : memory;
+  if (proof === undefined || isDisproven(memory)) return memory;
+  return { ...memory, since: proof.at, cut: cutBelow(memory, memory.epoch + 1, 'demoted') };
 }
 
 /** Notes that a timeline above the last primary's was proven, though it is not decided whose it is. */
@@ -314,7 +316,7 @@ function answersOf({ candidates, observations, memory }: ElectionInput): Answer[
     if (seen?.kind !== 'answered') return [];
     const { at, tookMs, address, state } = seen;
     const askedAt = at - tookMs;
-    const promoted = memory.primary !== null && sameAddress(memory.primary.address, address);
+    const promoted = !isDisproven(memory) && memory.primary !== null && sameAddress(memory.primary.address, address);
     if (promoted && state.inRecovery && askedAt < memory.since) return [];
     const { systemId, startedAt } = state;
     return [{ candidate, at, askedAt, address, state, systemId, ...(startedAt === undefined ? {} : { startedAt }) }];

@@ -32,7 +32,10 @@ export interface Memory {
   readonly cluster: RememberedCluster | null;
   /** The last proven primary, whether or not it still answers. */
   readonly primary: ProvenPrimary | null;
-  /** When `primary` was seen to be one, in `Observation.at` of this process; 0 if that was an earlier process. */
+  /**
+   * When `primary` was seen to be one, or by its demotion seen to be none any more, in `Observation.at` of this process;
+   * 0 if that was an earlier process.
+   */
   readonly since: number;
   /** Of `primary`: 0 = none yet. A new one for each change of identity, address or timeline. */
   readonly epoch: number;

@@ -101,6 +101,37 @@ const ROWS: readonly Row[] = [
     cut: '2 demoted',
   },
   {
+    what: 'also if that answer was only there later',
+    steps: [
+      [primary('n/a', 1, { ...ONE, at: 1 }), primary('n/b', 1, { ...ONE, at: 1 })],
+      [standby('n/a', 1, { ...TWO, at: 5 })],
+      [primary('n/b', 1, { ...ONE, at: 7, tookMs: 3 }), standby('n/a', 1, { ...TWO, at: 8 })],
+    ],
+    expect: 'primary-demoted',
+    cut: '2 demoted',
+  },
+  {
+    what: 'asked for since: it was not restarted, and its old address has become the one of a standby',
+    steps: [
+      [primary('v', 1, FLOATING), primary('a', 1, ONE), standby('b', 1, TWO)],
+      [standby('v', 1, { ...TWO, address: FLOATING.address, at: 5 })],
+      [primary('a', 1, { ...ONE, at: 7, tookMs: 2 }), standby('v', 1, { ...TWO, address: FLOATING.address, at: 8 })],
+    ],
+    expect: 'a/1#2',
+    reason: 'predecessor-gone',
+    cut: '2 demoted',
+  },
+  {
+    what: 'demoted, what another name says of the same address was before that',
+    steps: [
+      [primary('v', 1, FLOATING), primary('a', 1, FLOATING)],
+      [standby('v', 1, { ...FLOATING, ...TWO, at: 5, tookMs: 1 })],
+      [standby('c', 1)],
+    ],
+    expect: 'primary-demoted',
+    cut: '2 demoted',
+  },
+  {
     what: 'until it is promoted again',
     steps: [
       [primary('n/a', 1, { ...ONE, at: 1 }), primary('n/b', 1, { ...ONE, at: 1 })],
