@@ -63,6 +63,8 @@ export class Rounds {
   #lastRoundAt = -Infinity;
   /** When the last event came that a round was asked for. */
   #newsAt = -Infinity;
+  /** When the pause of the calm timer began. */
+  #calmAt = -Infinity;
   #cancelCalm: (() => void) | undefined;
   #cancelRound: (() => void) | undefined;
   #closed = false;
@@ -96,12 +98,14 @@ export class Rounds {
   /** Which cadence there is from now on. */
   search(searches: boolean): void {
     if (searches === (this.#searchSince !== undefined)) return;
-    this.#searchSince = searches ? this.#timers.now() : undefined;
+    const now = this.#timers.now();
+    this.#searchSince = searches ? now : undefined;
+    this.#calmAt = now;
     for (const slot of this.#slots.values()) slot.rests = 0;
     this.rearm();
   }
 
-  /** The settings have changed: they count for the pauses under way. */
+  /** The settings or the candidates have changed: that counts for the pauses under way, and begins none anew. */
   rearm(): void {
     for (const slot of this.#slots.values()) {
       slot.cancelWake?.();
@@ -179,14 +183,14 @@ export class Rounds {
   #beginRequested(): void {
     this.#cancelRound?.();
     this.#cancelRound = undefined;
-    this.#lastRoundAt = this.#timers.now();
+    this.#calmAt = this.#lastRoundAt = this.#timers.now();
     for (const slot of [...this.#slots.values()]) if (slot.begunAt < this.#newsAt) this.#begin(slot);
     this.#rearmCalm();
   }
 
   /** Probes everybody who neither rests nor is being probed. */
   #beginCalm(): void {
-    this.#lastRoundAt = this.#timers.now();
+    this.#calmAt = this.#lastRoundAt = this.#timers.now();
     for (const slot of [...this.#slots.values()]) {
       if (!slot.running && slot.cancelWake === undefined) this.#begin(slot);
     }
@@ -225,7 +229,8 @@ export class Rounds {
     this.#cancelCalm?.();
     this.#cancelCalm = undefined;
     if (this.#closed || this.#searchSince !== undefined) return;
-    this.#cancelCalm = this.#timers.after(this.#options.checkEveryMs(), () => this.#beginCalm());
+    const waitMs = Math.max(0, this.#calmAt + this.#options.checkEveryMs() - this.#timers.now());
+    this.#cancelCalm = this.#timers.after(waitMs, () => this.#beginCalm());
   }
 
   /** What a candidate waits for by itself; the rest is the calm timer's. */

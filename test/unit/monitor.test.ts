@@ -351,6 +351,15 @@ test('reconfigured with other times: they count at once', async () => {
   assert.is(prober('a').options.settings().queryTimeoutMs, 7);
 });
 
+test('reconfigured again and again: the interval goes on', async () => {
+  const { monitor, prober, pass } = await calmBench();
+  for (let count = 0; count < 14; count += 1) {
+    await pass(500);
+    monitor.reconfigure(['a', 'b', count % 2 === 0 ? 'd' : 'c'].map(candidate), PROBE);
+  }
+  assert.equal(prober('a').begun.slice(1), [2000, 4000, 6000]);
+});
+
 test('reconfigured without the primary: no route, no cut', async () => {
   const { monitor, verdicts, last } = await calmBench();
   monitor.reconfigure(['b', 'c'].map(candidate), PROBE);
