@@ -51,7 +51,8 @@ export class Resolver {
   /** What the last look-up found; one that fails changes nothing. */
   #known: readonly string[] | undefined;
   #underWay: Promise<readonly string[]> | undefined;
-  #begunAt = -Infinity;
+  /** When the last look-up began or ended. */
+  #lookedUpAt = -Infinity;
   /** Somebody has given up on the look-up under way. */
   #isLate = false;
   /** What it found then: the next one need not wait for another. */
@@ -105,7 +106,8 @@ export class Resolver {
 
   /**
    * For a connection of which it is known where it goes all the same. Waits for nothing, never throws. Many addresses of
-   * one name that are all connected to make no more look-ups than one.
+   * one name that are all connected to make no more look-ups than one, and those that a look-up has just found none: else
+   * a slow resolver that gives others each time would be asked without end.
    */
   lookUp(): void {
     this.#lookUpAfter(FAST_PAUSE_MS);
@@ -123,21 +125,25 @@ export class Resolver {
 
   #lookUpAfter(pauseMs: number): void {
     if (this.isAddress || this.#closed) return;
-    if (this.#options.timers.now() - this.#begunAt >= pauseMs) void this.#begin();
+    if (this.#options.timers.now() - this.#lookedUpAt >= pauseMs) void this.#begin();
   }
 
   /** The look-up under way, or a new one. Its failure need not be heard by anybody. */
   #begin(): Promise<readonly string[]> {
     if (this.#underWay !== undefined) return this.#underWay;
     const { host, timers, lookup = systemLookup } = this.#options;
-    this.#begunAt = timers.now();
+    const ended = (): void => {
+      this.#underWay = undefined;
+      this.#lookedUpAt = timers.now();
+    };
+    this.#lookedUpAt = timers.now();
     const found = lookup(host).then(
       (all) => {
-        this.#underWay = undefined;
+        ended();
         return this.#found([...new Set(all)]);
       },
       (error: unknown) => {
-        this.#underWay = undefined;
+        ended();
         this.#isLate = false;
         throw this.#failed(error instanceof Error ? error : new Error(String(error)));
       },
@@ -153,7 +159,7 @@ export class Resolver {
     if (addresses.length === 0) throw this.#failed(new ProbeFault('dns', `${this.#options.host}: no address`));
     if (this.#closed) return addresses;
     this.#known = addresses;
-    if (isLate) this.#late = addresses;
+    this.#late = isLate ? addresses : undefined;
     this.#options.onFound?.(addresses);
     return addresses;
   }

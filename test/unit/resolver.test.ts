@@ -206,6 +206,20 @@ test('one that outlives its probe is for the next, once', async () => {
   assert.is(bench.begun, 2);
 });
 
+test('unless a later one has found others', async () => {
+  const bench = new Bench();
+  const probe = new AbortController();
+  void bench.resolver.addresses(probe.signal).catch(() => undefined);
+  probe.abort(new Error('late'));
+  await bench.answer(['10.0.0.1', '10.0.0.2']);
+  bench.probeAfter(30_000);
+  await bench.answer(['10.0.0.3']);
+  const found = bench.resolver.addresses(new AbortController().signal);
+  assert.is(bench.begun, 3);
+  await bench.answer(['10.0.0.3']);
+  assert.equal(await found, ['10.0.0.3']);
+});
+
 test('each connection is looked up for, also when another look-up was just over', async () => {
   const bench = await Bench.knowing('10.0.0.1');
   bench.probeAfter(30_000);
@@ -224,6 +238,18 @@ test('connections that need not wait for it make a look-up every 25 ms at most',
     bench.timers.advance(1);
   }
   assert.is(bench.begun, 4);
+});
+
+test('nor one for what a slow look-up has just found', async () => {
+  const bench = new Bench();
+  bench.resolver.lookUp();
+  bench.timers.advance(40);
+  await bench.answer(['10.0.0.1', '10.0.0.2']);
+  bench.resolver.lookUp();
+  assert.is(bench.begun, 1);
+  bench.timers.advance(25);
+  bench.resolver.lookUp();
+  assert.is(bench.begun, 2);
 });
 
 test('it is told of before anybody who waits goes on', async () => {
