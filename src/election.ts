@@ -16,8 +16,9 @@
 //   (a gateway that starts without memory while only the resurrected old primary is reachable). A primary that is
 //   elected already stays: a standby that follows the wrong server is suspicion, and suspicion takes nothing away.
 // - Sessions are cut on proof only: the server they are on answered from recovery, at the very address they use, or
-//   a higher timeline was proven. A probe that failed, or a server that is read-only out of recovery
-//   (default_transaction_read_only), withdraws the route from new clients and touches no session.
+//   one that is to be fenced answered there, also if the primary has moved since, or a higher timeline was proven. A
+//   probe that failed, or a server that is read-only out of recovery (default_transaction_read_only), withdraws the
+//   route from new clients and touches no session.
 // - Two answers are of one server if they came from one address, or from two with the same system identifier and start
 //   time: a name with an IPv4 and an IPv6 address, a floating address beside the server's own. It is no rival of itself,
 //   and its sessions stay when it goes on at its other address. That needs a word that is newer than its silence at the
@@ -95,7 +96,7 @@ export type Verdict =
   | (VerdictBase & {
       readonly kind: 'primary';
       readonly primary: ProvenPrimary;
-      /** Grows with each change of identity, address or timeline, and when a demoted primary comes back. */
+      /** Grows with each change of identity, address or timeline, and when a primary comes back whose sessions were cut. */
       readonly epoch: number;
       readonly reason: PrimaryReason;
     })
@@ -142,7 +143,8 @@ export function elect(input: ElectionInput): Decision {
   const foreign = answers
     .filter(({ state }) => state.systemId !== systemId)
     .map((answer) => foreignTo(systemId, answer));
-  return contest(input, { own, foreign, systemId, memory: withDemotion(input, own) });
+  const memory = withTakeover(withDemotion(input.memory, own), answers);
+  return contest(input, { own, foreign, systemId, memory });
 }
 
 /** What is left to decide about, once foreign servers are out of it. */
@@ -232,20 +234,24 @@ function elected(memory: Memory, winner: Answer, standing: boolean, fenced: read
   const epoch = reason === 'still-primary' ? memory.epoch : memory.epoch + 1;
   const supersedes = reason === 'higher-timeline' || reason === 'predecessor-gone';
   const cut = supersedes ? cutBelow(memory, epoch, 'superseded') : memory.cut;
+  const moves = reason === 'moved' && memory.primary !== null && !sameAddress(memory.primary.address, address);
+  const left = moves ? memory.primary.address : supersedes ? null : memory.left;
   const detail = `${candidate.name} is the primary on timeline ${timeline}`;
   return {
     verdict: { kind: 'primary', primary, epoch, reason, detail, fenced, cut },
-    memory: { ...memory, primary, since: epoch === memory.epoch ? memory.since : winner.at, epoch, cut },
+    memory: { ...memory, primary, since: epoch === memory.epoch ? memory.since : winner.at, left, epoch, cut },
   };
 }
 
 /** @param standing it speaks for the current primary */
-function reasonOf({ primary: last }: Memory, next: ProvenPrimary, standing: boolean): PrimaryReason {
+function reasonOf(memory: Memory, next: ProvenPrimary, standing: boolean): PrimaryReason {
+  const last = memory.primary;
   if (last === null) return 'first-primary';
   if (next.timeline > last.timeline) return 'higher-timeline';
   if (!standing) return 'predecessor-gone';
   const identical = next.candidate.name === last.candidate.name && sameAddress(next.address, last.address);
-  return identical ? 'still-primary' : 'moved';
+  // What was cut meanwhile stays cut.
+  return identical && !isCut(memory) ? 'still-primary' : 'moved';
 }
 
 function noClaimant(input: ElectionInput, memory: Memory, fenced: readonly Fenced[]): Decision {
@@ -278,15 +284,34 @@ function none(memory: Memory, reason: NoPrimaryReason, detail: string, fenced: r
  * Notes that the last primary answered from recovery: at its own address, else it may be another server of its name; and
  * asked since it became the primary, else it may be what another name of it said before its promotion.
  */
-function withDemotion(input: ElectionInput, own: readonly Answer[]): Memory {
-  const { memory } = input;
+function withDemotion(memory: Memory, own: readonly Answer[]): Memory {
   const last = memory.primary;
+  if (last === null || isDisproven(memory)) return memory;
+  const proof = own.find((answer) => answer.state.inRecovery && isThereSince(memory, last.address, answer));
+  if (proof === undefined) return memory;
+  return { ...memory, since: proof.at, cut: { belowEpoch: memory.epoch + 1, reason: 'demoted' } };
+}
+
+/**
+ * Notes that the last primary's address, or the one that it left, has become that of a server which is to be fenced:
+ * sessions that were meant for it may be there. Where it is itself is as open as before.
+ */
+function withTakeover(memory: Memory, answers: readonly Answer[]): Memory {
+  const { primary: last, left, epoch } = memory;
   if (last === null) return memory;
-  const proof = own.find(
-    ({ askedAt, address, state }) => askedAt >= memory.since && state.inRecovery && sameAddress(address, last.address),
-  );
-  if (proof === undefined || isDisproven(memory)) return memory;
-  return { ...memory, since: proof.at, cut: cutBelow(memory, memory.epoch + 1, 'demoted') };
+  const isTaken = (there: ServerAddress): boolean =>
+    answers.some((answer) => {
+      const { inRecovery, systemId, timeline } = answer.state;
+      const isFenced = !inRecovery && (systemId !== last.systemId || timeline < last.timeline);
+      return isFenced && isThereSince(memory, there, answer);
+    });
+  if (isTaken(last.address)) return { ...memory, cut: cutBelow(memory, epoch + 1, 'superseded') };
+  if (left === null || !isTaken(left)) return memory;
+  return { ...memory, left: null, cut: cutBelow(memory, epoch, 'superseded') };
+}
+
+function isThereSince({ since }: Memory, there: ServerAddress, { askedAt, address }: Answer): boolean {
+  return askedAt >= since && sameAddress(address, there);
 }
 
 /** Notes that a timeline above the last primary's was proven, though it is not decided whose it is. */
@@ -300,15 +325,23 @@ function cutBelow(memory: Memory, belowEpoch: number, reason: Cut['reason']): Cu
   return memory.cut !== null && memory.cut.belowEpoch >= belowEpoch ? memory.cut : { belowEpoch, reason };
 }
 
+/** It is proven of the last primary's sessions that they must end. */
+function isCut({ cut, epoch }: Memory): boolean {
+  return cut !== null && cut.belowEpoch > epoch;
+}
+
+/** And of itself that it is the primary no more: it did not only lose its address. */
 function isDisproven(memory: Memory): boolean {
-  return memory.cut !== null && memory.cut.belowEpoch > memory.epoch;
+  const { cluster, cut, primary } = memory;
+  return isCut(memory) && (cut?.reason === 'demoted' || (cluster?.timeline ?? 0) > (primary?.timeline ?? 0));
 }
 
 /**
  * One server may be listed under two names (its own and a floating one). Then what it said last counts: by an older
  * answer under the other name a server just promoted would look demoted, and one just demoted would look writable. At
  * another address it does no harm: there nothing is proven demoted, and what was writable is overruled. An answer that
- * took its time may be there last and be older: in recovery, from before the promotion, it counts for nothing.
+ * took its time may be there last and be older: in recovery, from before the promotion, it counts for nothing. So does
+ * what was said before another server, or another start of it, answered there.
  */
 function answersOf({ candidates, observations, memory }: ElectionInput): Answer[] {
   const all = candidates.flatMap((candidate): Answer[] => {
@@ -321,10 +354,10 @@ function answersOf({ candidates, observations, memory }: ElectionInput): Answer[
     const { systemId, startedAt } = state;
     return [{ candidate, at, askedAt, address, state, systemId, ...(startedAt === undefined ? {} : { startedAt }) }];
   });
+  const says = ({ state, systemId, startedAt }: Answer): string => `${systemId} ${startedAt} ${state.inRecovery}`;
   const outdated = (answer: Answer): boolean =>
     all.some(
-      ({ at, address, state }) =>
-        at > answer.at && state.inRecovery !== answer.state.inRecovery && sameAddress(address, answer.address),
+      (other) => other.at > answer.at && says(other) !== says(answer) && sameAddress(other.address, answer.address),
     );
   return all.filter((answer) => !outdated(answer));
 }

@@ -11,6 +11,7 @@
 // `cut.belowEpoch` may live on.
 
 import type { ProvenPrimary } from './election.js';
+import type { ServerAddress } from './probe/observation.js';
 
 /** What fences resurrected and foreign servers. */
 export interface RememberedCluster {
@@ -23,7 +24,10 @@ export interface RememberedCluster {
 /** Sessions of an epoch lower than this are proven to be on a server that is no longer the primary. */
 export interface Cut {
   readonly belowEpoch: number;
-  /** `demoted`: it answered from recovery. `superseded`: another server, or a higher timeline, was proven. */
+  /**
+   * `demoted`: it answered from recovery. `superseded`: another server, or a higher timeline, was proven, or one that is
+   * to be fenced has its address.
+   */
   readonly reason: 'demoted' | 'superseded';
 }
 
@@ -37,6 +41,8 @@ export interface Memory {
    * 0 if that was an earlier process.
    */
   readonly since: number;
+  /** Where `primary` was before it moved: sessions of lower epochs may be there. Null: none are. */
+  readonly left: ServerAddress | null;
   /** Of `primary`: 0 = none yet. A new one for each change of identity, address or timeline. */
   readonly epoch: number;
   readonly cut: Cut | null;
@@ -44,7 +50,7 @@ export interface Memory {
 
 /** A memory that knows the cluster at most. */
 export function memoryOf(cluster: RememberedCluster | null): Memory {
-  return { cluster, primary: null, since: 0, epoch: 0, cut: null };
+  return { cluster, primary: null, since: 0, left: null, epoch: 0, cut: null };
 }
 
 export function isSystemId(value: unknown): value is string {

@@ -16,6 +16,7 @@ import { MAX_EPOCH, MAX_SERVERS } from './dataplane.js';
 import type { ProvenPrimary } from './election.js';
 import { isStartTime, isSystemId, isTimeline, memoryOf } from './memory.js';
 import type { Cut, Memory, MemoryStore, RememberedCluster } from './memory.js';
+import type { ServerAddress } from './probe/observation.js';
 
 /** Name of a server and its slot, in the order of assignment. */
 export type SlotEntry = readonly [name: string, slot: number];
@@ -52,7 +53,8 @@ export function decodeNote(text: string): RestartNote | undefined {
   if (!isObject(value) || value['version'] !== NOTE_VERSION) return undefined;
   const { memory, slots, settings } = value;
   if (!isMemory(memory) || !isSlots(slots)) return undefined;
-  return { memory: { ...memory, since: 0 }, slots, ...(isSettings(settings) ? { settings } : {}) };
+  const { left = null } = memory;
+  return { memory: { ...memory, since: 0, left }, slots, ...(isSettings(settings) ? { settings } : {}) };
 }
 
 /** Keeps the note that is in the ledger up to date. */
@@ -102,12 +104,14 @@ function isWhole(value: unknown, min: number, max: number): value is number {
   return typeof value === 'number' && Number.isInteger(value) && value >= min && value <= max;
 }
 
-function isMemory(value: unknown): value is Omit<Memory, 'since'> {
+function isMemory(value: unknown): value is Omit<Memory, 'since' | 'left'> & { readonly left?: Memory['left'] } {
   if (!isObject(value)) return false;
-  const { cluster, primary, epoch, cut } = value;
+  const { cluster, primary, left, epoch, cut } = value;
   return (
     (cluster === null || isCluster(cluster)) &&
     (primary === null || isPrimary(primary)) &&
+    // An older gateway did not remember it.
+    (left === undefined || left === null || isAddress(left)) &&
     isWhole(epoch, 0, MAX_EPOCH) &&
     (cut === null || isCut(cut))
   );
@@ -122,15 +126,18 @@ function isPrimary(value: unknown): value is ProvenPrimary {
   const { candidate, address, timeline, systemId, startedAt } = value;
   return (
     isCandidate(candidate) &&
-    isObject(address) &&
-    typeof address['address'] === 'string' &&
-    isIP(address['address']) !== 0 &&
-    isPort(address['port']) &&
+    isAddress(address) &&
     isTimeline(timeline) &&
     isSystemId(systemId) &&
     // An older gateway did not ask for it.
     (startedAt === undefined || isStartTime(startedAt))
   );
+}
+
+function isAddress(value: unknown): value is ServerAddress {
+  if (!isObject(value)) return false;
+  const { address, port } = value;
+  return typeof address === 'string' && isIP(address) !== 0 && isPort(port);
 }
 
 function isCandidate(value: unknown): value is Candidate {

@@ -150,6 +150,92 @@ const ROWS: readonly Row[] = [
     expect: 'primary-in-doubt',
   },
 
+  // Its address is another server's, and it lives on at its own.
+  {
+    what: 'where a server answers that was left behind, sessions may be on it',
+    steps: [
+      [primary('v', 2, FLOATING), primary('a', 2, ONE)],
+      [primary('v', 1, { ...TWO, address: FLOATING.address, at: 5 }), failed('a')],
+    ],
+    expect: 'primary-in-doubt',
+    cut: '2 superseded',
+    fenced: ['v:stale-timeline'],
+  },
+  {
+    what: 'or one of another cluster',
+    steps: [
+      [primary('v', 2, FLOATING), primary('a', 2, ONE)],
+      [primary('v', 2, { ...TWO, systemId: OTHER_CLUSTER, address: FLOATING.address, at: 5 }), failed('a')],
+    ],
+    expect: 'primary-in-doubt',
+    cut: '2 superseded',
+    fenced: ['v:foreign-cluster'],
+  },
+  {
+    what: 'the primary goes on at its own',
+    steps: [
+      [primary('v', 2, FLOATING), primary('a', 2, ONE)],
+      [primary('v', 1, { ...TWO, address: FLOATING.address, at: 5 })],
+    ],
+    expect: 'a/2#2',
+    reason: 'moved',
+    cut: '2 superseded',
+    fenced: ['v:stale-timeline'],
+  },
+  {
+    what: 'or where it was, when that has come back',
+    steps: [
+      [primary('v', 2, FLOATING), failed('a')],
+      [primary('v', 1, { ...TWO, address: FLOATING.address, at: 5 })],
+      [primary('v', 2, { ...FLOATING, at: 6 })],
+    ],
+    expect: 'v/2#2',
+    reason: 'moved',
+    cut: '2 superseded',
+  },
+  {
+    what: 'but nobody takes over from it: it may live on where nobody looks',
+    steps: [
+      [primary('v', 2, FLOATING), standby('c', 2)],
+      [primary('v', 1, { ...TWO, address: FLOATING.address, at: 5 }), primary('c', 2, { ...THREE, at: 6 })],
+    ],
+    expect: 'primary-in-doubt',
+    cut: '2 superseded',
+    fenced: ['v:stale-timeline', 'c:rival'],
+  },
+  {
+    what: 'the address that it left too, when it answers again',
+    steps: [
+      [primary('v', 2, FLOATING), primary('a', 2, ONE)],
+      [failed('v', 'query_timeout', 5), primary('a', 2, { ...ONE, at: 6 })],
+      [primary('v', 1, { ...TWO, address: FLOATING.address, at: 7 })],
+    ],
+    expect: 'a/2#2',
+    reason: 'still-primary',
+    cut: '2 superseded',
+    fenced: ['v:stale-timeline'],
+  },
+  {
+    what: 'also by another name: what was said there before counts no more',
+    steps: [
+      [primary('v', 2, FLOATING), primary('w', 2, FLOATING)],
+      [primary('w', 1, { ...TWO, address: FLOATING.address, at: 7 })],
+    ],
+    expect: 'primary-in-doubt',
+    cut: '2 superseded',
+    fenced: ['w:stale-timeline'],
+  },
+  {
+    what: 'by an answer that was asked for since',
+    steps: [
+      [primary('v', 2, FLOATING), primary('a', 2, ONE)],
+      [failed('v', 'query_timeout', 5), primary('a', 2, { ...ONE, at: 6 })],
+      [primary('v', 1, { ...TWO, address: FLOATING.address, at: 7, tookMs: 2 })],
+    ],
+    expect: 'a/2#2',
+    fenced: ['v:stale-timeline'],
+  },
+
   // Several servers behind one name.
   {
     what: 'the primary behind a name, wherever it is among the addresses',

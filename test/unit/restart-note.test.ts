@@ -17,6 +17,7 @@ const MEMORY: Memory = {
     systemId: '7000000000000000001',
   },
   since: 0,
+  left: { address: '192.0.2.2', port: 5432 },
   epoch: 7,
   cut: { belowEpoch: 7, reason: 'superseded' },
 };
@@ -110,6 +111,7 @@ const BAD: readonly (readonly [string, string])[] = [
   ['a candidate without a name', changed(['memory', 'primary', 'candidate', 'name'], '')],
   ['a primary that was started at no time', changed(['memory', 'primary', 'startedAt'], 'noon')],
   ['a candidate at a name', changed(['memory', 'primary', 'candidate', 'address'], 'db1')],
+  ['an address that was left, and is a name', changed(['memory', 'left', 'address'], 'db1')],
   ['a cut for an unknown reason', changed(['memory', 'cut', 'reason'], 'whim')],
   ['a slot beyond the last', changed(['slots', 0], ['db1:5432', 128])],
   ['two servers in one slot', changed(['slots', 1], ['db2:5432', 0])],
