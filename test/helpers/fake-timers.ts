@@ -12,6 +12,16 @@ export class FakeTimers implements Timers {
     return this.#waiting.length;
   }
 
+  /** When the next one falls due; undefined: none is set. */
+  get nextAt(): number | undefined {
+    return this.#waiting.length === 0 ? undefined : Math.min(...this.#waiting.map(({ at }) => at));
+  }
+
+  /** Time passes in which nothing runs: what falls due comes late, in its order. */
+  stall(forMs: number): void {
+    this.#now += forMs;
+  }
+
   now(): number {
     return this.#now;
   }
