@@ -44,11 +44,18 @@ std::vector<std::string> names_in(const char* variable) {
   }
 }
 
+// Whether what is kept has been taken up by a process that did not come through.
+bool is_suspect(const std::vector<std::string>& names) {
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    const int fd = kFirstFd + static_cast<int>(i);
+    if (names[i] == StoredFds::kLedgerName && Ledger::unfinished_in(fd) > 0) return true;
+  }
+  return false;
+}
+
 // Those of the store; the others are not touched.
-StoredFds stored_fds(long count) {
+StoredFds stored_fds(const std::vector<std::string>& names) {
   StoredFds stored;
-  const std::vector<std::string> names = names_in("LISTEN_FDNAMES");
-  if (static_cast<long>(names.size()) != count) return stored;
   for (std::size_t i = 0; i < names.size(); ++i) {
     const int number = kFirstFd + static_cast<int>(i);
     UniqueFd fd(::fcntl(number, F_GETFD) < 0 ? -1 : number);
@@ -78,7 +85,9 @@ EarlyStart start_early() {
   options.keep_with(notify_socket);
   // Nothing has been touched yet: whoever starts an engine later tries again, and says why not.
   if (options.no_fd_store) return {};
-  options.stored = stored_fds(count);
+  const std::vector<std::string> names = names_in("LISTEN_FDNAMES");
+  if (static_cast<long>(names.size()) != count || is_suspect(names)) return {};
+  options.stored = stored_fds(names);
   if (options.stored.empty()) return {};
   raise_descriptor_limit();
   options.accepting = false;

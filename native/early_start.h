@@ -22,8 +22,10 @@ struct EarlyStart {
 // Starts an engine if the environment says that sessions have been kept for this process:
 // LISTEN_PID, LISTEN_FDS and LISTEN_FDNAMES (sd_listen_fds(3)) with a name of the store's, and
 // NOTIFY_SOCKET. What it does not understand it leaves alone, for those who can tell what is wrong
-// with it; and all of it where the service manager cannot be reached. The engine works as the
-// earlier process' did, and accepts nobody.
+// with it; and all of it where the service manager cannot be reached, or where the process before
+// died while it was on trial (SessionStore): Node begins first then, so that what Node itself dies
+// of is not counted against the sessions again and again. The engine works as the earlier process'
+// did, and accepts nobody.
 EarlyStart start_early();
 
 // Does so for take_early_start().

@@ -145,6 +145,16 @@ bool Engine::write_note(std::string_view note, const Ledger::Cut& cut) {
   return store_->write_note(note);
 }
 
+void Engine::confirm_recovery() {
+  if (store_ == nullptr) return;
+  const auto waiting_for = std::make_shared<std::atomic<std::size_t>>(workers_.size());
+  for (const std::unique_ptr<Worker>& worker : workers_) worker->post(Confirm{waiting_for});
+}
+
+void Engine::excuse_recovery() {
+  if (store_ != nullptr) store_->excuse_recovery();
+}
+
 // The ledger has the cut before any worker: of one that stands still until this process is killed,
 // the next process ends the sessions.
 void Engine::update_route(const RouteUpdate& update) {
@@ -207,6 +217,7 @@ SessionEvents Engine::take_session_events() {
 }
 
 bool Engine::stop(std::int64_t timeout_ns, bool keep_sessions) {
+  excuse_recovery();
   keep_sessions = keep_sessions && store_ != nullptr;
   for (const std::unique_ptr<Worker>& worker : workers_) worker->post(Stop{keep_sessions});
   const std::int64_t deadline = timeout_ns == 0 ? 0 : monotonic_ns() + timeout_ns;

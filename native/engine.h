@@ -64,6 +64,11 @@ class Engine final : private FailureSink {
   // What the next process is told, and a cut that goes with it and is still to be told to the
   // workers. False: nothing is kept, or it is too long.
   bool write_note(std::string_view note, const Ledger::Cut& cut = {});
+  // The rest of the program has come up too: once every worker has gone round, this process can
+  // live with what it took up. Until then a death of it counts (kMostUnfinished).
+  void confirm_recovery();
+  // But not the one that comes now: the program has chosen to end. stop() says so too.
+  void excuse_recovery();
   // Accepts from the socket, once accepting, until stop(). On an error the descriptor is not
   // closed.
   SysError adopt(int listening_fd);

@@ -107,6 +107,8 @@ void EngineWrap::define(Napi::Env env, Napi::Object exports) {
                               InstanceMethod("ping", &EngineWrap::ping),
                               InstanceMethod("stats", &EngineWrap::stats),
                               InstanceMethod("recovery", &EngineWrap::recovery),
+                              InstanceMethod("confirmRecovery", &EngineWrap::confirm_recovery),
+                              InstanceMethod("excuseRecovery", &EngineWrap::excuse_recovery),
                               InstanceMethod("writeNote", &EngineWrap::write_note),
                               InstanceMethod("takeSessionEvents", &EngineWrap::take_session_events),
                               InstanceMethod("listSessions", &EngineWrap::list_sessions),
@@ -282,7 +284,23 @@ Napi::Value EngineWrap::recovery(const Napi::CallbackInfo& info) {
   out.Set("ms", static_cast<double>(report.took_ns) / 1e6);
   if (report.problem) out.Set("problem", report.problem.text());
   if (report.note.has_value()) out.Set("note", *report.note);
+  if (report.given_up.has_value()) {
+    Napi::Object given_up = Napi::Object::New(info.Env());
+    given_up.Set("sessions", static_cast<double>(report.given_up->sessions));
+    given_up.Set("crashes", static_cast<double>(report.given_up->unfinished));
+    out.Set("givenUp", given_up);
+  }
   return out;
+}
+
+Napi::Value EngineWrap::confirm_recovery(const Napi::CallbackInfo& info) {
+  engine(info.Env()).confirm_recovery();
+  return info.Env().Undefined();
+}
+
+Napi::Value EngineWrap::excuse_recovery(const Napi::CallbackInfo& info) {
+  engine(info.Env()).excuse_recovery();
+  return info.Env().Undefined();
 }
 
 Napi::Value EngineWrap::write_note(const Napi::CallbackInfo& info) {

@@ -51,6 +51,8 @@ class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
   // () -> { kept, recovered, notWhole, missing, cut, bytesInPipes, ms, problem?, note? }
   Napi::Value recovery(const Napi::CallbackInfo& info);
   // (text, cutBelowEpoch, cutReason) -> whether it is kept
+  Napi::Value confirm_recovery(const Napi::CallbackInfo& info);
+  Napi::Value excuse_recovery(const Napi::CallbackInfo& info);
   Napi::Value write_note(const Napi::CallbackInfo& info);
   Napi::Value take_session_events(const Napi::CallbackInfo& info);
   // (number, { limit, unix?, client?, clientPort?, server?, idleMs?, port? })

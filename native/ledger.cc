@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstddef>
 #include <cstring>
 
 namespace pg_gateway {
@@ -48,7 +49,8 @@ struct Ledger::Layout {
   std::atomic<std::uint32_t> used_sessions;
   std::atomic<std::uint32_t> used_pipes;
   std::atomic<std::uint64_t> missing_bytes;
-  std::array<std::atomic<std::uint64_t>, 3> set_up;  // set_up[0]: workers, and above them the cut
+  // set_up[0]: workers, and above them the cut; set_up[1]: a timeout, and above it `unfinished`
+  std::array<std::atomic<std::uint64_t>, 3> set_up;
   std::array<Note, 2> notes;
   std::array<std::atomic<KeptId>, kSessions> sessions;
   std::array<PipeWords, kPipes> pipes;
@@ -195,15 +197,59 @@ Ledger::Cut Ledger::cut() const {
   return unpack(static_cast<std::uint32_t>(memory_->set_up[0].load() >> kCutShift));
 }
 
+namespace {
+
+constexpr unsigned kUnfinishedShift = 48;
+constexpr std::uint64_t kUnfinishedBits = ~std::uint64_t{0} << kUnfinishedShift;
+
+// These bits of the word alone, whoever writes the others.
+void set_bits(std::atomic<std::uint64_t>& word, std::uint64_t which, std::uint64_t bits) {
+  std::uint64_t before = word.load();
+  while (!word.compare_exchange_weak(before, (before & ~which) | (bits & which))) continue;
+}
+
+}  // namespace
+
+void Ledger::note_unfinished(std::uint32_t count) {
+  const std::uint64_t most = kUnfinishedBits >> kUnfinishedShift;
+  const std::uint64_t noted = std::min(std::uint64_t{count}, most);
+  set_bits(memory_->set_up[1], kUnfinishedBits, noted << kUnfinishedShift);
+}
+
+std::uint32_t Ledger::unfinished() const {
+  return static_cast<std::uint32_t>(memory_->set_up[1].load() >> kUnfinishedShift);
+}
+
+std::uint32_t Ledger::unfinished_in(int fd) {
+  std::uint64_t word = 0;
+  const ssize_t got = ::pread(fd, &word, sizeof word, offsetof(Layout, set_up) + sizeof word);
+  return got == sizeof word ? static_cast<std::uint32_t>(word >> kUnfinishedShift) : 0;
+}
+
+std::uint32_t Ledger::forget_sessions() {
+  std::uint32_t lived = 0;
+  for (std::uint32_t slot = 0; slot < used_sessions(); ++slot) {
+    if (memory_->sessions[slot].exchange(0) != 0) ++lived;
+  }
+  for (std::uint32_t slot = 0; slot < used_pipes(); ++slot) {
+    std::atomic<KeptId>& id = memory_->pipes[slot].id;
+    const KeptId last = id.load();
+    if (last != 0 && !open_forgotten_pipe(last).has_value()) id.store(forgotten_pipe(last));
+  }
+  note_missing_bytes(false);
+  return lived;
+}
+
 void Ledger::note_set_up(const SetUp& set_up) {
   memory_->set_up[0].store(std::uint64_t{pack(cut())} << kCutShift | set_up.workers);
-  memory_->set_up[1].store(static_cast<std::uint64_t>(set_up.connect_timeout_ns));
+  set_bits(memory_->set_up[1], ~kUnfinishedBits,
+           static_cast<std::uint64_t>(set_up.connect_timeout_ns));
   memory_->set_up[2].store(static_cast<std::uint64_t>(set_up.hold_timeout_ns));
 }
 
 Ledger::SetUp Ledger::set_up() const {
   return {static_cast<std::uint32_t>(memory_->set_up[0].load()),
-          static_cast<std::int64_t>(memory_->set_up[1].load()),
+          static_cast<std::int64_t>(memory_->set_up[1].load() & ~kUnfinishedBits),
           static_cast<std::int64_t>(memory_->set_up[2].load())};
 }
 

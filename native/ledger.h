@@ -18,6 +18,10 @@
 //   cut            no       sessions of which epochs were to end, and why; decided, and perhaps not
 //                           carried out. The upper half of set_up[0], of which programs that knew
 //                           no cut have read the lower half alone, and written zero to the upper
+//   unfinished     none     so many processes in a row have begun to take all this up, and nobody
+//                           knows what became of them. The upper 16 bits of set_up[1], a timeout:
+//                           programs that knew no such count have written zero to them, and do not
+//                           believe one in which they are set
 //
 // Hostile input when it comes from an earlier process: attach() checks what can be
 // checked, and nothing here can connect one client to another's server, since which
@@ -134,6 +138,14 @@ class Ledger {
   void note_cut(const Cut& cut, std::uint32_t routed = UINT32_MAX);
   // Damaged, it is another one; its reason is always that of a verdict.
   Cut cut() const;
+
+  // Any thread. More than it has room for is that much.
+  void note_unfinished(std::uint32_t count);
+  std::uint32_t unfinished() const;
+  // Of one that nobody has attached; 0 too where it cannot be read.
+  static std::uint32_t unfinished_in(int fd);
+  // Nobody lives any more: how many sessions there were. What else is known stays.
+  std::uint32_t forget_sessions();
 
   // What the control plane wants back after a restart. False: too long.
   bool write_note(std::string_view text);

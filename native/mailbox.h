@@ -5,6 +5,8 @@
 // Threads: post() any; take() and fd() the worker's.
 #pragma once
 
+#include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -64,6 +66,11 @@ struct ListSessions {
 struct KillSessions {
   std::shared_ptr<KillOrder> order;
 };
+// The worker has gone round with all that was posted before: the last one tells the store.
+struct Confirm {
+  std::shared_ptr<std::atomic<std::size_t>> waiting_for;
+  bool again = true;  // what is ready only now comes first
+};
 struct StopAccepting {};
 struct Stop {
   bool keep_sessions = false;  // for the next process; else they are cut
@@ -71,7 +78,7 @@ struct Stop {
 
 using Message = std::variant<NewClient, std::unique_ptr<Survivor>, NewListener,
                              std::shared_ptr<const RouteUpdate>, Settings, Heartbeat, ListSessions,
-                             KillSessions, StopAccepting, Stop>;
+                             KillSessions, Confirm, StopAccepting, Stop>;
 
 class Mailbox {
  public:

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Taking up what an earlier process left in the session store. Everything is read as
 // hostile input, nothing is taken out before it is judged, so that a crash in here leaves
-// all as it was. A session goes on only if
+// all as it was, but for the ledger's count of such crashes: it ends their row. A session goes on
+// only if
 //  - the ledger says that it lives, under the id that travelled with its sockets;
 //  - its sockets are what they should be;
 //  - the kernel's counts prove that no byte of it is missing or doubled;
@@ -140,7 +141,17 @@ SysError SessionStore::open(StoredFds stored, std::vector<Survivor>& survivors,
   if (!stored.ledger.valid() && ledger_->fd() >= 0) {
     Found found;
     report.note = ledger_->read_note();
-    if (SysError error = read_segments(stored, found, report)) return error;
+    if (!stored.segments.empty()) {
+      if (ledger_->unfinished() >= kMostUnfinished) {
+        give_up(stored, report);
+        return {};
+      }
+      begin_trial();
+    }
+    if (SysError error = read_segments(stored, found, report)) {
+      excuse_recovery();
+      return error;
+    }
     settle(found, report);
     hand_out_pipes(found, report);
     judge(found, survivors, report);
@@ -157,6 +168,22 @@ SysError SessionStore::begin_anew() {
   store_->drop(StoredFds::kLedgerName);
   if (SysError error = ledger_->create()) return error;
   return store_->keep(StoredFds::kLedgerName, ledger_->fd());
+}
+
+// Nothing that was kept has been touched.
+void SessionStore::begin_trial() {
+  unfinished_before_ = ledger_->unfinished();
+  ledger_->note_unfinished(unfinished_before_ + 1);
+  on_trial_.store(true);
+}
+
+// Something in there kills each process that takes it up, and nobody knows what. It ends unseen, as
+// without a ledger. The ledger itself stays: by its note a server that is fenced is known to be.
+void SessionStore::give_up(const StoredFds& stored, RecoveryReport& report) {
+  for (const auto& [number, pair] : stored.segments) lot_.discard(number);
+  const std::uint32_t unfinished = ledger_->unfinished();
+  report.given_up = {ledger_->forget_sessions(), unfinished};
+  ledger_->note_unfinished(0);
 }
 
 SysError SessionStore::read_segments(StoredFds& stored, Found& found, RecoveryReport& report) {

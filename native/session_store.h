@@ -9,10 +9,13 @@
 //  - a session is parked before anything is said to its server, and struck from the
 //    ledger before its sockets are shut down;
 //  - what is in the ledger without a parked copy, or parked without being in the ledger,
-//    is dead.
+//    is dead;
+//  - while this process is on trial, whether it can live with what it takes up, the ledger has
+//    counted that it cannot.
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -98,6 +101,12 @@ bool prove(Survivor& survivor);
 // (Worker::apply()).
 void apply_cut(const Ledger::Cut& cut, Survivor& survivor);
 
+// After so many processes in a row that have begun to take up what is kept, and died before they
+// could say that they live with it, it is given up. A chance, such as memory that is short for a
+// moment, seldom comes five times in a row. And systemd/after-exit makes pauses after ten: by then
+// there is a gateway again.
+inline constexpr std::uint32_t kMostUnfinished = 5;
+
 struct RecoveryReport {
   std::uint32_t recovered = 0;
   std::uint32_t not_whole = 0;  // ended because the kernel's counts did not add up
@@ -108,6 +117,13 @@ struct RecoveryReport {
   // Why nothing could be taken over, or why nothing is kept; none if it could, and is.
   SysError problem;
   std::optional<std::string> note;
+
+  struct GivenUp {
+    std::uint32_t sessions = 0;    // that the ledger knew of
+    std::uint32_t unfinished = 0;  // processes before this one
+  };
+  // All was ended unseen (kMostUnfinished), and this process has begun with none.
+  std::optional<GivenUp> given_up;
 };
 
 class SessionStore final : public PipeKeeper, private ParkingLot::Residents {
@@ -120,6 +136,12 @@ class SessionStore final : public PipeKeeper, private ParkingLot::Residents {
   // What cannot go on is shut down. An error: nothing can be kept. One that passes(): what an
   // earlier process left is as it was, and another process may take it up.
   SysError open(StoredFds stored, std::vector<Survivor>& survivors, RecoveryReport& report);
+
+  // It has gone well: the next one that does not is the first. Any thread.
+  void recovery_came_through();
+  // Unless that is known, nothing is: this process ends, and not of what it took up. Waits for
+  // nobody, as note_cut().
+  void excuse_recovery();
 
   // A new session. On failure kept.id is 0.
   void admit(Kept& kept, int client, bool tcp, const BackendFacts& backend);
@@ -170,6 +192,8 @@ class SessionStore final : public PipeKeeper, private ParkingLot::Residents {
   // recovery.cc
   struct Found;
   SysError begin_anew();
+  void begin_trial();
+  void give_up(const StoredFds& stored, RecoveryReport& report);
   SysError read_segments(StoredFds& stored, Found& found, RecoveryReport& report);
   void find_session(Found& found, const ParkedMessage& message, ParkingTicket ticket,
                     std::array<UniqueFd, kMaxParkedFds>& fds);
@@ -181,6 +205,8 @@ class SessionStore final : public PipeKeeper, private ParkingLot::Residents {
   void judge(Found& found, std::vector<Survivor>& survivors, RecoveryReport& report);
 
   std::unique_ptr<FdStore> store_;
+  std::uint32_t unfinished_before_ = 0;  // this process, while it is on trial
+  std::atomic<bool> on_trial_{false};
   std::mutex mutex_;  // guards all below
   std::unique_ptr<Ledger> ledger_;
   ParkingLot lot_;

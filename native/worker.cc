@@ -195,6 +195,8 @@ void Worker::handle(Message& message) {
     list_sessions(*question);
   } else if (auto* kill = std::get_if<KillSessions>(&message)) {
     kill_sessions(*kill->order);
+  } else if (auto* round = std::get_if<Confirm>(&message)) {
+    confirm(*round);
   } else if (std::holds_alternative<StopAccepting>(message)) {
     stop_accepting();
   } else if (auto* stop = std::get_if<Stop>(&message)) {

@@ -136,6 +136,7 @@ class Worker {
   void resume_opening(std::uint32_t slot, Survivor& survivor);
   void leave_store(Session& session);
   void keep_backend(Session& session);
+  void confirm(const Confirm& message);
 
   // worker_hold.cc: clients that wait for a server
   bool must_wait() const;

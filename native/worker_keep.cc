@@ -91,4 +91,12 @@ void Worker::keep_backend(Session& session) {
                  {session.backend.get(), session.epoch, session.server, session.declined});
 }
 
+void Worker::confirm(const Confirm& message) {
+  if (message.again) {
+    post(Confirm{message.waiting_for, false});
+  } else if (message.waiting_for->fetch_sub(1) == 1) {
+    store_->recovery_came_through();
+  }
+}
+
 }  // namespace pg_gateway

@@ -203,6 +203,7 @@ export class Daemon {
     if (this.#stopped !== undefined) return;
     // Until now clients were in the queues of the listening sockets.
     this.#dataPlane.startAccepting();
+    this.#dataPlane.confirmRecovery();
     this.#desk.opened();
     this.#tick();
     this.#options.notifier.ready();

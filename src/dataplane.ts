@@ -107,6 +107,8 @@ export interface Recovery {
   readonly problem?: string;
   /** The last one of the earlier process. */
   readonly note?: string;
+  /** All was ended unseen, for so many processes in a row that took it up had crashed. */
+  readonly givenUp?: { readonly sessions: number; readonly crashes: number };
 }
 
 export interface DataPlaneOptions extends DataPlaneSettings {
@@ -142,6 +144,8 @@ interface NativeEngine extends InquiryEngine {
   ping(): void;
   stats(): DataPlaneStats;
   recovery(): Recovery;
+  confirmRecovery(): void;
+  excuseRecovery(): void;
   writeNote(text: string, cutBelowEpoch: number, cutReason: number): boolean;
   takeSessionEvents(): SessionEvents;
   stop(timeoutMs: number, keepSessions: boolean): { readonly ended: boolean; readonly sessionEvents: SessionEvents };
@@ -210,11 +214,15 @@ export class DataPlane {
   readonly #recovery: Recovery;
   #finalStats: DataPlaneStats | undefined;
   #finalEvents: SessionEvents = NO_EVENTS;
+  readonly #excuse = (): void => {
+    this.excuseRecovery();
+  };
 
   constructor(engine: NativeEngine) {
     this.#engine = engine;
     this.inquiries = new SessionInquiries(engine, systemTimers);
     this.#recovery = engine.recovery();
+    process.once('exit', this.#excuse);
   }
 
   /**
@@ -294,6 +302,19 @@ export class DataPlane {
   }
 
   /**
+   * The service is up: once every worker has gone round, this process can live with what it took up. Until then a crash
+   * counts, and after five in a row it is given up.
+   */
+  confirmRecovery(): void {
+    this.#engine.confirmRecovery();
+  }
+
+  /** Unless by an exit() or close(), which do so themselves: this process ends because it wants to. */
+  excuseRecovery(): void {
+    if (this.#finalStats === undefined) this.#engine.excuseRecovery();
+  }
+
+  /**
    * Leaves word for the next process; without effect where nothing is kept.
    * @param cut what the note says of it: the next process carries it out if setRoute() has not come to it
    */
@@ -321,6 +342,7 @@ export class DataPlane {
     requireInteger('timeoutMs', timeoutMs, 1, MAX_TIMEOUT_MS);
     this.#finalStats = this.#engine.stats();
     this.inquiries.close();
+    process.off('exit', this.#excuse);
     const { ended, sessionEvents } = this.#engine.stop(timeoutMs, this.#recovery.kept);
     this.#finalEvents = sessionEvents;
     return ended;

@@ -149,6 +149,7 @@ async function run(command: RunCommand, logger: Logger): Promise<number> {
   const first = await Promise.race([started, stopSignal]);
   if (typeof first === 'string') {
     logger.notice('stopping before the start was over', { signal: first });
+    prepared.dataPlane.excuseRecovery();
     return EXIT.OK;
   }
   reload = () => {

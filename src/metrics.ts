@@ -81,6 +81,7 @@ export interface RecoveryView {
   readonly recovered: number;
   readonly notWhole: number;
   readonly missing: number;
+  readonly givenUp?: { readonly sessions: number };
   /** Milliseconds. */
   readonly ms: number;
 }
@@ -153,10 +154,11 @@ export class Metrics {
   }
 
   /** What became of the sessions of an earlier process; once. */
-  recovery({ recovered, notWhole, missing, ms }: RecoveryView): void {
+  recovery({ recovered, notWhole, missing, givenUp, ms }: RecoveryView): void {
     this.#metrics.sessionsRecovered.inc(recovered);
     this.#metrics.recoveryLost.inc({ reason: 'not_whole' }, notWhole);
     this.#metrics.recoveryLost.inc({ reason: 'missing' }, missing);
+    this.#metrics.recoveryLost.inc({ reason: 'given_up' }, givenUp?.sessions ?? 0);
     this.#metrics.recoverySeconds.set(ms / 1000);
   }
 

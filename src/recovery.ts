@@ -91,7 +91,12 @@ function configBefore({ recovery: { note } }: DataPlane, restore: BeginOptions['
 /** Says what became of the sessions of an earlier process; what is known of them, and where it is kept from now on. */
 export function noteOf(dataPlane: DataPlane, logger: Logger): RestartNoteKeeper {
   const { kept, recovered, cut, notWhole, missing, bytesInPipes, ms, problem, note: text } = dataPlane.recovery;
+  const { givenUp } = dataPlane.recovery;
   const found = text === undefined ? undefined : decodeNote(text);
+  if (givenUp !== undefined) {
+    const why = 'the processes that took them up crashed, one after the other';
+    logger.err(`the sessions of an earlier process were given up: ${why}`, { code: 'RECOVERY_GIVEN_UP', ...givenUp });
+  }
   if (text !== undefined && found === undefined) {
     // Nobody can say where they belong: they must not go on.
     dataPlane.setRoute(null, { belowEpoch: MAX_EPOCH, reason: 'superseded' });

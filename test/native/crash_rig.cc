@@ -116,6 +116,7 @@ void CrashRig::be_gateway(int control, std::uint64_t kill_at) {
   if (engine.adopt(listener_.get()) || engine.adopt(local_listener_.get())) ::_exit(7);
   decide(engine, decision_);
   engine.start_accepting();
+  engine.confirm_recovery();
   char command = 0;
   while (::syscall(SYS_read, control, &command, 1) == 1) {
     if (command == kEnd) {
@@ -140,11 +141,21 @@ void CrashRig::kill_gateway() {
   gateway_died(true);
 }
 
+// However often, however early it was shot: what it was about to take up is not to be given up.
+void CrashRig::forgive() {
+  for (const auto& [name, fd] : manager_.stored()) {
+    UniqueFd copy(name == StoredFds::kLedgerName ? ::fcntl(fd.get(), F_DUPFD_CLOEXEC, 3) : -1);
+    Ledger ledger;
+    if (copy.valid() && !ledger.attach(copy)) ledger.note_unfinished(0);
+  }
+}
+
 void CrashRig::gateway_died(bool shot) {
   int status = 0;
   ::waitpid(gateway_, &status, 0);
   gateway_ = -1;
   manager_.handle_notifications();
+  if (shot) forgive();
   steps_.push_back(board_.steps);
   if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && (shot || board_.killed)) {
     unparked_ += board_.unparked;

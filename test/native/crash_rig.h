@@ -81,6 +81,7 @@ class CrashRig {
   void turn(int timeout_ms);
   // `shot`: by the rig itself, and not at a step that was chosen (the board may be its own yet).
   void gateway_died(bool shot = false);
+  void forgive();
   void check_conversations();
   void fail(const std::string& what);
 

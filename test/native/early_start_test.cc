@@ -64,6 +64,18 @@ struct Left {
     return {};
   }
 
+  // As a process that takes it up and dies.
+  bool die_on_trial() {
+    for (const auto& [name, fd] : manager.stored()) {
+      UniqueFd copy(name == StoredFds::kLedgerName ? moved_up(fd.get()) : -1);
+      Ledger ledger;
+      if (!copy.valid() || ledger.attach(copy)) continue;
+      ledger.note_unfinished(1);
+      return true;
+    }
+    return false;
+  }
+
   // As the service manager would: from descriptor 3 on, a listening socket first.
   std::string hand_over(const std::string& pid) {
     std::vector<int> given = {moved_up(test::listen_tcp().get())};
@@ -120,6 +132,7 @@ std::string goes_on() {
 std::string leaves_alone(std::uint64_t which) {
   Left left;
   if (std::string problem = left.leave(); !problem.empty()) return problem;
+  if (which == 6 && !left.die_on_trial()) return "no ledger";
   const std::string pid = std::to_string(::getpid());
   if (std::string problem = left.hand_over(which == 0 ? "1" : pid); !problem.empty()) {
     return problem;
@@ -184,5 +197,10 @@ TEST_CASE("early start: an environment of somebody else's is left alone") {
 
 TEST_CASE("early start: where the service manager does not listen the engine after it has to say") {
   const std::string problem = test::run_forked(5, 1, 1, leaves_alone);
+  CHECK_MESSAGE(problem.empty(), problem);
+}
+
+TEST_CASE("early start: what has killed a process before is left to Node") {
+  const std::string problem = test::run_forked(6, 1, 1, leaves_alone);
   CHECK_MESSAGE(problem.empty(), problem);
 }
