@@ -38,7 +38,7 @@
       "sources": [
         "admission.cc", "bulk_flows.cc", "client_address.cc", "early_start.cc", "engine.cc", "fd.cc", "fd_store.cc",
         "inquiry.cc", "ledger.cc", "listener.cc", "mailbox.cc",
-        "opening.cc", "parking_lot.cc", "pg_wire.cc", "pipe_pool.cc", "recovery.cc", "rejection.cc", "relay.cc",
+        "opening.cc", "parking_lot.cc", "pg_wire.cc", "pipe_pool.cc", "recovery.cc", "recovery_trial.cc", "rejection.cc", "relay.cc",
         "session.cc", "session_log.cc", "session_store.cc", "socket_address.cc", "tcp_account.cc",
         "worker.cc", "worker_accept.cc", "worker_bulk.cc", "worker_end.cc", "worker_hold.cc", "worker_inquiry.cc",
         "worker_keep.cc", "worker_opening.cc", "worker_rejection.cc", "worker_sessions.cc"

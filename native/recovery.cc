@@ -170,22 +170,6 @@ SysError SessionStore::begin_anew() {
   return store_->keep(StoredFds::kLedgerName, ledger_->fd());
 }
 
-// Nothing that was kept has been touched.
-void SessionStore::begin_trial() {
-  unfinished_before_ = ledger_->unfinished();
-  ledger_->note_unfinished(unfinished_before_ + 1);
-  on_trial_.store(true);
-}
-
-// Something in there kills each process that takes it up, and nobody knows what. It ends unseen, as
-// without a ledger. The ledger itself stays: by its note a server that is fenced is known to be.
-void SessionStore::give_up(const StoredFds& stored, RecoveryReport& report) {
-  for (const auto& [number, pair] : stored.segments) lot_.discard(number);
-  const std::uint32_t unfinished = ledger_->unfinished();
-  report.given_up = {ledger_->forget_sessions(), unfinished};
-  ledger_->note_unfinished(0);
-}
-
 SysError SessionStore::read_segments(StoredFds& stored, Found& found, RecoveryReport& report) {
   for (auto& [number, pair] : stored.segments) {
     const SysError error = lot_.adopt(number, std::move(pair.first), std::move(pair.second),

@@ -49,15 +49,6 @@ void apply_cut(const Ledger::Cut& cut, Survivor& survivor) {
 SessionStore::SessionStore(std::unique_ptr<FdStore> store)
     : store_(std::move(store)), lot_(*store_) {}
 
-void SessionStore::recovery_came_through() {
-  on_trial_.store(false);
-  ledger_->note_unfinished(0);
-}
-
-void SessionStore::excuse_recovery() {
-  if (on_trial_.exchange(false)) ledger_->note_unfinished(unfinished_before_);
-}
-
 bool SessionStore::lives(ParkedKind kind, std::uint32_t slot, ParkingTicket ticket) const {
   const std::vector<ParkingTicket>& all =
       kind == ParkedKind::kPipe ? pipe_tickets_ : session_tickets_;

@@ -102,10 +102,11 @@ bool prove(Survivor& survivor);
 void apply_cut(const Ledger::Cut& cut, Survivor& survivor);
 
 // After so many processes in a row that have begun to take up what is kept, and died before they
-// could say that they live with it, it is given up. A chance, such as memory that is short for a
-// moment, seldom comes five times in a row. And systemd/after-exit makes pauses after ten: by then
-// there is a gateway again.
-inline constexpr std::uint32_t kMostUnfinished = 5;
+// could say that they live with it, it is given up. Ten starts are a
+// second or three without a gateway. Chances such as memory that is short for a moment, or somebody
+// who kills what is not up yet, seldom come so often in a row; systemd/after-exit goes by the same
+// number.
+inline constexpr std::uint32_t kMostUnfinished = 10;
 
 struct RecoveryReport {
   std::uint32_t recovered = 0;
@@ -189,11 +190,12 @@ class SessionStore final : public PipeKeeper, private ParkingLot::Residents {
   bool park_pipe(Pipe& pipe);
   void strike(Kept& kept);
 
+  // recovery_trial.cc
+  void begin_trial();
+  void give_up(const StoredFds& stored, RecoveryReport& report);
   // recovery.cc
   struct Found;
   SysError begin_anew();
-  void begin_trial();
-  void give_up(const StoredFds& stored, RecoveryReport& report);
   SysError read_segments(StoredFds& stored, Found& found, RecoveryReport& report);
   void find_session(Found& found, const ParkedMessage& message, ParkingTicket ticket,
                     std::array<UniqueFd, kMaxParkedFds>& fds);

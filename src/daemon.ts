@@ -201,8 +201,7 @@ export class Daemon {
     this.#options.notifier.starting(firstRoundWithinMs(this.#current.config.probe));
     await this.#monitor.firstRound;
     if (this.#stopped !== undefined) return;
-    // Until now clients were in the queues of the listening sockets.
-    this.#dataPlane.startAccepting();
+    this.#dataPlane.startAccepting(); // until now clients were in the queues of the listening sockets
     this.#dataPlane.confirmRecovery();
     this.#desk.opened();
     this.#tick();

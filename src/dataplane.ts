@@ -303,7 +303,7 @@ export class DataPlane {
 
   /**
    * The service is up: once every worker has gone round, this process can live with what it took up. Until then a crash
-   * counts, and after five in a row it is given up.
+   * counts, and after ten in a row it is given up.
    */
   confirmRecovery(): void {
     this.#engine.confirmRecovery();

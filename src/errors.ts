@@ -18,7 +18,7 @@ export const ERROR_CODES = {
   DATAPLANE_START: 'The native data plane could not be started.',
   DATAPLANE_ARGUMENT: 'A value handed to the data plane was out of its range.',
   RECOVERY_GIVEN_UP:
-    'The sessions of an earlier process were ended: five processes in a row crashed as they took them up.',
+    'The sessions of an earlier process were ended: ten processes in a row crashed as they took them up.',
   CONTROL_REQUEST: 'A request on the control socket was not understood.',
   CONTROL_UNREACHABLE: 'The control socket could not be reached, or what answered there is no gateway.',
   CONTROL_BUSY: 'The gateway cannot answer now: try again.',

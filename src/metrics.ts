@@ -34,6 +34,7 @@ import {
   type CandidateView,
   type ConnectCounts,
 } from './metrics-samples.js';
+import type { Recovery } from './dataplane.js';
 import { FENCE_REASONS, type FenceReason } from './election.js';
 import type { Observation } from './probe/observation.js';
 
@@ -77,14 +78,7 @@ export interface OutcomeView {
 }
 
 /** What the metrics need of the data plane's recovery. */
-export interface RecoveryView {
-  readonly recovered: number;
-  readonly notWhole: number;
-  readonly missing: number;
-  readonly givenUp?: { readonly sessions: number };
-  /** Milliseconds. */
-  readonly ms: number;
-}
+export type RecoveryView = Pick<Recovery, 'recovered' | 'notWhole' | 'missing' | 'givenUp' | 'ms'>;
 
 export type ReloadResult = 'ok' | 'rejected';
 

@@ -14,7 +14,7 @@ import { query } from '../helpers/psql.js';
 import { assert, suite } from '../helpers/suite.js';
 
 /** kMostUnfinished of native/session_store.h. */
-const MOST_CRASHES = 5;
+const MOST_CRASHES = 10;
 const DIE = `process.kill(process.pid, 'SIGSEGV');
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10_000);`;
 /** As a fault of the data plane would: with a session in hand, and before anything else goes on. */
@@ -69,7 +69,7 @@ async function crash(gateway: KeptGateway): Promise<void> {
 
 for (const early of [true, false]) {
   const how = early ? 'ahead of Node' : 'by Node';
-  test(`five crashes at taking up (the addon is loaded ${how}): the sixth gives up, serves, and knows who is fenced`, async () => {
+  test(`ten crashes at taking up (the addon is loaded ${how}): the next one gives up, serves, and knows who is fenced`, async () => {
     await withWorld(
       async ({ cluster: { primary, standbys }, gateway, preload }) => {
         const [standby] = standbys;

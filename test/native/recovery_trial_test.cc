@@ -82,7 +82,7 @@ bool is_refused(const Shelf& shelf) {
 
 }  // namespace
 
-TEST_CASE("what each process crashes of is given up after five, and what else is known stays") {
+TEST_CASE("what each process crashes of is given up after ten, and what else is known stays") {
   Left left;
   left.crash(kMostUnfinished);
   REQUIRE(left.unfinished() == kMostUnfinished);
