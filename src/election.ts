@@ -28,7 +28,8 @@
 //   When the name does not lead to the primary's address any more, the server that it leads to is the primary moved;
 //   while it does, a second writable server behind the name is a rival like any other.
 // - While no primary is remembered, all candidates must have been heard or given up on before the first decision: the
-//   first to answer may be one of two, or of a timeline that another has left behind since the gateway was stopped.
+//   first to answer may be one of two, or of a timeline that another has left behind since the gateway was stopped. On
+//   which one of them claims to be the primary in the remembered cluster is remembered at once.
 
 import { configuredName } from './candidates.js';
 import type { Candidate } from './candidates.js';
@@ -130,7 +131,9 @@ export function elect(input: ElectionInput): Decision {
   const claimants = answers.filter(({ state }) => !state.inRecovery && !state.readOnly);
   if (input.memory.primary === null) {
     const missing = input.candidates.filter(({ name }) => !input.observations.has(name));
-    if (missing.length > 0) return none(input.memory, 'first-round', `not probed yet: ${namesOf(missing)}`, []);
+    if (missing.length > 0) {
+      return none(withClaims(input.memory, claimants), 'first-round', `not probed yet: ${namesOf(missing)}`, []);
+    }
   }
   const systemIds = [...new Set(claimants.map(({ state }) => state.systemId))];
   const systemId = input.memory.cluster?.systemId ?? systemIds[0];
@@ -312,6 +315,14 @@ function withTakeover(memory: Memory, answers: readonly Answer[]): Memory {
 
 function isThereSince({ since }: Memory, there: ServerAddress, { askedAt, address }: Answer): boolean {
   return askedAt >= since && sameAddress(address, there);
+}
+
+/** Notes on which timeline a server claims to be the primary: it may say so no more when all have been heard. */
+function withClaims(memory: Memory, claimants: readonly Answer[]): Memory {
+  if (memory.cluster === null) return memory;
+  const { systemId, timeline } = memory.cluster;
+  const claimed = claimants.filter((answer) => answer.systemId === systemId).map(({ state }) => state.timeline);
+  return { ...memory, cluster: { systemId, timeline: Math.max(timeline, ...claimed) } };
 }
 
 /** Notes that a timeline above the last primary's was proven, though it is not decided whose it is. */

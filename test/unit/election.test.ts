@@ -53,6 +53,18 @@ const ROWS: readonly Row[] = [
     fenced: ['a:stale-timeline'],
   },
   {
+    what: 'which is not forgotten when its server is gone before all have been heard',
+    remembered: { systemId: CLUSTER, timeline: 3 },
+    steps: [
+      { candidates: ['a', 'b', 'c'], seen: [primary('a', 3), primary('b', 4)] },
+      { candidates: ['a', 'b', 'c'], seen: [standby('b', 4)] },
+      [failed('c')],
+    ],
+    expect: 'no-primary',
+    fenced: ['a:stale-timeline'],
+    timeline: 4,
+  },
+  {
     what: 'or nobody: who is alone on the remembered timeline is the primary',
     remembered: { systemId: CLUSTER, timeline: 3 },
     steps: [{ candidates: ['a', 'b'], seen: [primary('a', 3)] }, [failed('b')]],
