@@ -108,7 +108,7 @@ export class FakeCluster {
 
   /** The same start of the server is still there, at the address, and can be reached. */
   carries({ address, server, start }: Omit<FakeConnection, 'onBroken'>): boolean {
-    const open = (this.paths.get(address) ?? 'open') !== 'drop';
+    const open = (this.paths.get(address) ?? 'open') === 'open';
     return open && server.up && server.start === start && this.owners.get(address) === server;
   }
 
