@@ -48,11 +48,12 @@ class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
   Napi::Value configure(const Napi::CallbackInfo& info);  // (settings), all of them
   Napi::Value ping(const Napi::CallbackInfo& info);
   Napi::Value stats(const Napi::CallbackInfo& info);
-  // () -> { kept, recovered, notWhole, missing, cut, bytesInPipes, ms, problem?, note? }
+  // () -> { kept, recovered, notWhole, missing, cut, bytesInPipes, ms, problem?, note?,
+  // givenUp?: { sessions, crashes } }
   Napi::Value recovery(const Napi::CallbackInfo& info);
-  // (text, cutBelowEpoch, cutReason) -> whether it is kept
   Napi::Value confirm_recovery(const Napi::CallbackInfo& info);
   Napi::Value excuse_recovery(const Napi::CallbackInfo& info);
+  // (text, cutBelowEpoch, cutReason) -> whether it is kept
   Napi::Value write_note(const Napi::CallbackInfo& info);
   Napi::Value take_session_events(const Napi::CallbackInfo& info);
   // (number, { limit, unix?, client?, clientPort?, server?, idleMs?, port? })

@@ -102,10 +102,9 @@ bool prove(Survivor& survivor);
 void apply_cut(const Ledger::Cut& cut, Survivor& survivor);
 
 // After so many processes in a row that have begun to take up what is kept, and died before they
-// could say that they live with it, it is given up. Ten starts are a
-// second or three without a gateway. Chances such as memory that is short for a moment, or somebody
-// who kills what is not up yet, seldom come so often in a row; systemd/after-exit goes by the same
-// number.
+// could say that they live with it, it is given up. Chances such
+// as memory that is short for a moment, or somebody who kills what is not up yet, seldom come so
+// often in a row; systemd/after-exit goes by the same number.
 inline constexpr std::uint32_t kMostUnfinished = 10;
 
 struct RecoveryReport {
